@@ -1,0 +1,1 @@
+"""Kafka's administration, as producer, processors and the command share it: reaching a broker, making topics."""

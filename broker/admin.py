@@ -1,0 +1,77 @@
+"""Reach a broker and make topics as `schemas.topics` describes them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from schemas.errors import OperationError
+from schemas.topics import TopicSpec
+
+REACH_SECONDS_MAX = 10.0
+
+
+@asynccontextmanager
+async def connected(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield an admin client; raises OperationError if no broker answers within REACH_SECONDS_MAX."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+    try:
+        async with asyncio.timeout(REACH_SECONDS_MAX):
+            await _until_listening(bootstrap)  # asked for by hand: the client logs every refused attempt as an error
+            await client.start()
+    except (TimeoutError, KafkaError) as error:
+        await client.close()
+        raise OperationError(
+            f"no Kafka broker answers at {bootstrap}: start one with 'coinglass-streams kafka', "
+            "or name another with --broker"
+        ) from error
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def _until_listening(bootstrap: str) -> None:
+    """Return once any of the addresses takes a connection."""
+    while True:
+        for address in bootstrap.split(","):
+            host, _, port = address.strip().rpartition(":")
+            try:
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            except OSError:
+                continue
+            writer.close()
+            return
+        await asyncio.sleep(0.2)
+
+
+async def partition_counts(client: AIOKafkaAdminClient, names: Iterable[str]) -> Mapping[str, int]:
+    """Return how many partitions each topic has; topics that do not exist are left out."""
+    described = await client.describe_topics(list(names))
+    return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}
+
+
+async def ensure_topics(
+    client: AIOKafkaAdminClient, specs: Iterable[TopicSpec], replication: int = -1
+) -> tuple[str, ...]:
+    """Make the topics that are missing and return their names; what stands already is left as it is.
+
+    `replication` -1 asks for the broker's own default. Raises OperationError where the broker refuses.
+    """
+    wanted = {spec.name: spec for spec in specs}
+    present = await partition_counts(client, wanted)
+    missing = [spec for name, spec in wanted.items() if name not in present]
+    if not missing:
+        return ()
+    topics = [NewTopic(s.name, s.partitions, replication, topic_configs=dict(s.configs)) for s in missing]
+    try:
+        response = await client.create_topics(topics)
+    except KafkaError as error:
+        raise OperationError(f"the broker made no topics: {error}") from error
+    for name, code, *detail in response.topic_errors:
+        refusal = for_code(code)
+        if code and refusal is not TopicAlreadyExistsError:  # another worker may have been quicker
+            raise OperationError(f"the broker did not make {name}: {(detail and detail[0]) or refusal.__name__}")
+    return tuple(spec.name for spec in missing)

@@ -1,0 +1,53 @@
+"""CoinGlass's channels: what their names mean. Pure."""
+
+import re
+from dataclasses import dataclass
+
+LIQUIDATIONS = "liquidationOrders"
+TRADES_PREFIX = "futures_trades@"
+
+#: Longest exchange, symbol or asset name that is accepted, in characters.
+NAME_CHARACTERS_MAX = 64
+
+_MIN_VOL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
+
+
+@dataclass(frozen=True, slots=True)
+class LiquidationChannel:
+    """All liquidation orders that CoinGlass sees, over all exchanges."""
+
+    name: str = LIQUIDATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class TradeChannel:
+    """Trades of one market of at least `min_vol_usd`."""
+
+    name: str
+    exchange: str
+    symbol: str
+    min_vol_usd: float
+
+
+Channel = LiquidationChannel | TradeChannel
+
+
+def parse_channel(name: str) -> Channel | None:
+    """Return what a channel's name stands for, None for a name nobody knows.
+
+    The exchange ends at the first underscore, as a symbol may hold more of them:
+
+    >>> parse_channel("futures_trades@Gate_BTC_USDT@10000")
+    TradeChannel(name='futures_trades@Gate_BTC_USDT@10000', exchange='Gate', symbol='BTC_USDT', min_vol_usd=10000.0)
+    """
+    if name == LIQUIDATIONS:
+        return LiquidationChannel()
+    if not name.startswith(TRADES_PREFIX):
+        return None
+    market, at, min_vol = name[len(TRADES_PREFIX) :].rpartition("@")
+    exchange, underscore, symbol = market.partition("_")
+    if not (at and underscore and _MIN_VOL.fullmatch(min_vol)):
+        return None
+    if not (0 < len(exchange) <= NAME_CHARACTERS_MAX and 0 < len(symbol) <= NAME_CHARACTERS_MAX):
+        return None
+    return TradeChannel(name, exchange, symbol, float(min_vol))
