@@ -65,7 +65,9 @@ async def ensure_topics(
     missing = [spec for name, spec in wanted.items() if name not in present]
     if not missing:
         return ()
-    topics = [NewTopic(s.name, s.partitions, replication, topic_configs=dict(s.configs)) for s in missing]
+    # No assignments, as an empty mapping: NewTopic takes a replication of -1 in that form alone.
+    assignments: dict[int, list[int]] | None = {} if replication == -1 else None
+    topics = [NewTopic(s.name, s.partitions, replication, assignments, dict(s.configs)) for s in missing]
     try:
         response = await client.create_topics(topics)
     except KafkaError as error:

@@ -1,0 +1,1 @@
+"""Faust, made exact: batches, transactions and recovery. Knows nothing of what is computed in it."""

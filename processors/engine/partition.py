@@ -1,0 +1,88 @@
+"""One source partition that this worker owns: its step, its position, and the transactions that carry both."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from faust.types import TP
+
+from processors.engine.batches import Batch
+from processors.engine.crash import crash
+from processors.engine.positions import decode_position, encode_position, position_key
+from processors.engine.step import Changes, Step
+from processors.engine.transactions import PartitionWriter
+
+#: Records that may wait for a transaction before the stream has to: what a crash makes to be read again.
+PENDING_RECORDS_MAX = 50_000
+
+OnCommit = Callable[[TP, Changes], None]
+
+
+class OwnedPartition:
+    """Applies batches at its position and commits what comes of them.
+
+    While a transaction is under way further batches are applied, and the next one carries them all: transactions are
+    small and quick when there is little to do, and few and large under a backlog.
+    """
+
+    def __init__(self, source: TP, step: Step, writer: PartitionWriter, on_commit: OnCommit) -> None:
+        self.source, self.step, self.writer = source, step, writer
+        self.position = 0
+        self.records = self.batches = self.transactions = 0
+        self.transaction_seconds = 0.0
+        self._on_commit = on_commit
+        self._pending = 0
+        self._committing: asyncio.Task[None] | None = None
+
+    def restore(self, rows: Mapping[bytes, bytes], log_start: int) -> None:
+        """Take up state and position from the changelog's rows; without any, begin at `log_start`."""
+        state = dict(rows)
+        position = state.pop(position_key(self.source.partition), None)
+        self.position = log_start if position is None else decode_position(position)
+        self.step.restore(state)
+
+    async def apply(self, batch: Batch) -> None:
+        """Process a batch and have it committed; waits while too much is pending.
+
+        What was applied already is passed over: after a rebalance a batch may come twice.
+        """
+        if batch.base > self.position:
+            crash(f"{self.source}: a batch at {batch.base} where {self.position} was expected")
+        fresh = batch.since(self.position)
+        if fresh.end <= self.position:
+            return
+        self.step.process(fresh)
+        self.position = fresh.end
+        self.records += len(fresh)
+        self.batches += 1
+        self._pending += len(fresh)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_pending())
+        elif self._pending > PENDING_RECORDS_MAX:
+            await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until all that was applied is committed."""
+        while self._committing is not None:
+            await asyncio.shield(self._committing)
+
+    async def _commit_pending(self) -> None:
+        try:
+            while self._pending:
+                self._pending = 0
+                began = time.perf_counter()
+                changes = self.step.take()
+                changes.rows[position_key(self.source.partition)] = encode_position(self.position)
+                await self.writer.hand_over(changes, self.position)
+                self._on_commit(self.source, changes)
+                self.transactions += 1
+                self.transaction_seconds += time.perf_counter() - began
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the outcome of the transaction is unknown
+            crash(f"the transaction of {self.source} failed", error)
+        finally:
+            self._committing = None
+
+    async def close(self) -> None:
+        """Commit what is pending and let go."""
+        await self.settled()
+        await self.writer.close()

@@ -1,0 +1,63 @@
+"""State from changelogs: read to the true end of the log, committed records only."""
+
+from collections.abc import Iterable
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
+
+Rows = dict[bytes, bytes]
+
+
+async def load_rows(bootstrap: str, changelogs: Iterable[TopicPartition]) -> dict[TopicPartition, Rows]:
+    """Return the rows that stand in each changelog partition.
+
+    To be called after fencing: then no transaction of an earlier owner can still commit into what is being read.
+    """
+    rows: dict[TopicPartition, Rows] = {tp: {} for tp in changelogs}
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=8 << 20,
+        fetch_max_wait_ms=50,
+    )
+    await reader.start()
+    try:
+        ends = await _log_ends(reader, list(rows))
+        reader.assign(list(rows))
+        await reader.seek_to_beginning(*rows)
+        behind = set(rows)
+        while behind:
+            for tp, records in (await reader.getmany(*behind, timeout_ms=100)).items():
+                _apply(rows[tp], records)
+            behind = {tp for tp in behind if await reader.position(tp) < ends[tp]}
+    finally:
+        await reader.stop()
+    return rows
+
+
+def _apply(rows: Rows, records: Iterable[object]) -> None:
+    for record in records:
+        key, value = record.key, record.value  # type: ignore[attr-defined]
+        if value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+
+
+async def _log_ends(reader: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return the ends of the logs themselves.
+
+    A read_committed client is told the last stable offset instead, which stands still while a fenced transaction's
+    abort is being written: it would end the reading too early.
+    """
+    fetcher = reader._fetcher  # noqa: SLF001
+    fetcher._isolation_level = _READ_UNCOMMITTED  # noqa: SLF001
+    try:
+        ends: dict[TopicPartition, int] = await reader.end_offsets(tps)
+    finally:
+        fetcher._isolation_level = _READ_COMMITTED  # noqa: SLF001
+    return ends

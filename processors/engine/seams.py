@@ -1,0 +1,236 @@
+"""Everything the engine needs of Faust's private parts, in this one file.
+
+Faust 0.15.3 commits offsets on its own, reads changelogs by a counter that transactions leave holes in, and hands over
+one event a record. These subclasses take just that away, and leave it agents, tables, web, conductor and assignor.
+`tests/unit/engine/test_seams.py` fails when upstream moves a piece that is overridden or called here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import faust
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import IllegalStateError
+from aiokafka.structs import TopicPartition
+from faust.tables.manager import TableManager
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode import Service
+
+from processors.engine.batches import Batch
+from processors.engine.crash import crash
+
+if TYPE_CHECKING:
+    from processors.engine.engine import Engine
+
+log = structlog.get_logger(__name__)
+
+FETCH_WAIT_MS_MAX = 100  # Faust's own 1,500 is a pause after every seek
+
+
+class ExactConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that talks to Kafka; differs in two settings that Faust does not pass on."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
+        consumer._isolation_level = "read_committed"  # raw topics may be written in transactions too
+        return consumer
+
+
+class ExactConsumer(driver.Consumer):
+    """Yields one message per (partition, fetched batch) of a source topic, and never commits its offsets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._next: dict[TP, int] = {}  # offset that the next batch must follow on from
+        self._missing_at: dict[TP, int] = {}  # where a fetch once began too late; twice, and the log has a hole there
+
+    @property
+    def _engine(self) -> Engine:
+        return self.app.engine  # type: ignore[attr-defined, no-any-return]
+
+    def _new_consumer_thread(self) -> ExactConsumerThread:
+        return ExactConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """Fetch, and yield a message per partition whose value is its Batch."""
+        records, _ = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        for tp, fetched in (records or {}).items():
+            if self.should_stop or not self.flow_active or generation != self.app.consumer_generation_id:
+                return  # all that was fetched stands in the log, and is fetched again
+            # Not asked for by the set that the fetch was made with: it shrinks while a stream is full, and what was
+            # fetched then must not be lost.
+            if tp in self._paused_partitions or not fetched or not self._engine.is_source(tp.topic):
+                continue
+            base = self._next.get(tp)
+            if base is None:
+                continue
+            if not await self._follows_on(tp, base, fetched[0].offset):
+                continue
+            batch = Batch(fetched, base)
+            self._next[tp] = batch.end
+            message: Any = self._to_message(tp, fetched[-1])
+            message.value = batch
+            yield tp, message
+
+    async def _follows_on(self, tp: TP, base: int, first: int) -> bool:
+        """Whether a fetch that begins at `first` continues at `base`; if not, seek back.
+
+        After a rebalance a fetch that was under way can arrive for a partition that was kept, from where it no longer
+        is. But a log may also really have a hole: then the fetch after the seek begins in the same place.
+        """
+        if first == base or self._missing_at.get(tp) == first:
+            self._missing_at.pop(tp, None)
+            return True
+        self._missing_at[tp] = first
+        log.info("engine.fetch_out_of_place", tp=f"{tp.topic}/{tp.partition}", fetched=first, expected=base)
+        await self.seek_wait({tp: base})
+        return False
+
+    async def perform_seek(self) -> None:
+        """Go on from the recovered state; Faust would ask the group, which may know nothing."""
+        positions = self._engine.positions()
+        self._missing_at.clear()
+        self._next = dict(positions)
+        if positions:
+            await self.seek_wait(positions)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        """Forget acks of source topics: the compiled StreamIterator writes them here past `ack()`."""
+        for tp in [tp for tp in self._acked if self._engine.is_source(tp.topic)]:
+            self._acked.pop(tp)
+            self._acked_index.pop(tp, None)
+        return super()._filter_tps_with_pending_acks(topics)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Keep no gaps for source topics: a batch is one offset to Faust, and all before it looks like a gap."""
+        if not self._engine.is_source(tp.topic):
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Trip the wire: were Faust to commit a source offset, it could pass what is still in flight."""
+        if any(self._engine.is_source(tp.topic) for tp in offsets):
+            crash(f"Faust tried to commit {dict(offsets)}")
+        return await super()._commit(offsets)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish what is under way before anyone else may take over."""
+        await self._engine.quiesce()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_stop(self) -> None:
+        """Drain."""
+        await self._engine.close()
+        await super().on_stop()
+
+
+class ExactTransport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = ExactConsumer
+
+
+class ExactRecovery(Recovery):
+    """Recovery by the engine instead of Faust's changelog reader, which waits for offsets that are control records."""
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        while not self.should_stop:
+            if await self.wait_for_stopped(self.signal_recovery_start):  # type: ignore[arg-type]
+                return
+            self.signal_recovery_start.clear()
+            generation = self._generation_id
+            engine: Engine = self.app.engine  # type: ignore[attr-defined]
+            try:
+                self._set_recovery_started()
+                await self._wait(engine.recover(generation))
+                self._set_recovery_ended()
+                await self._resume_streams(generation)
+                engine.resume()
+            except (RebalanceAgain, IllegalStateError):
+                continue  # the group moved on meanwhile: the next signal is there already or on its way
+            except ServiceStopped:
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is no state to go on with
+                crash("recovery failed", error)
+
+    @Service.task
+    async def _slurp_changelogs(self) -> None:
+        """Read nothing: the engine has."""
+
+
+class ExactTableManager(TableManager):
+    """Faust's table manager with our recovery, and without its fixed second of sleep at start."""
+
+    async def on_start(self) -> None:
+        """Start recovery at once."""
+        await self._update_channels()
+        await self.recovery.start()
+
+    @property
+    def recovery(self) -> Recovery:
+        """The recovery service."""
+        if self._recovery is None:
+            self._recovery = ExactRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+
+class CommittedTable(faust.Table[bytes, bytes]):
+    """A Faust table that shows committed rows: the engine fills its store, and nobody else may write."""
+
+    def on_key_set(self, key: bytes, value: bytes) -> None:
+        """Refuse."""
+        del value
+        raise TypeError(
+            f"table {self.name} holds what is committed: return rows from the step instead of setting {key!r}"
+        )
+
+    def on_key_del(self, key: bytes) -> None:
+        """Refuse."""
+        raise TypeError(
+            f"table {self.name} holds what is committed: return rows from the step instead of deleting {key!r}"
+        )
+
+
+#: What a Faust app must be made with for the engine to work in it.
+exact_app_options: Mapping[str, Any] = {
+    "Table": CommittedTable,
+    "TableManager": ExactTableManager,
+    "store": "memory://",
+    "topic_disable_leader": True,  # its topic serves elections that nothing here asks for
+    "table_standby_replicas": 0,  # Faust purges memory standbys after recovery
+    "stream_recovery_delay": 0.0,
+    "stream_wait_empty": False,  # the engine waits for what matters
+    "stream_buffer_maxsize": 4,  # batches
+    "consumer_auto_offset_reset": "earliest",
+    "broker_session_timeout": 6.0,  # the broker's own minimum: how long a dead member holds the group up
+    "broker_heartbeat_interval": 1.0,
+    "broker_rebalance_timeout": 10.0,
+    "broker_max_poll_records": 20_000,
+    "consumer_max_fetch_size": 4 << 20,
+}
+
+
+def use_exact_parts(app: faust.App, engine: Engine) -> None:
+    """Put the engine, and the consumer that serves it, into an app."""
+    app.engine = engine  # type: ignore[attr-defined]
+    app.transport = ExactTransport(app.conf.broker_consumer, app)
+
+
+async def committed_offsets(app: faust.App, tps: Iterable[TP]) -> dict[TP, int | None]:
+    """Return the group's committed offsets; None where it has none."""
+    thread = app.consumer._thread  # type: ignore[attr-defined]
+    return {tp: await thread.call_thread(thread._consumer.committed, TopicPartition(*tp)) for tp in tps}
+
+
+def broker_reached(app: faust.App) -> bool:
+    """Whether the group's coordinator is known, which aiokafka forgets when it loses it."""
+    thread = getattr(app.consumer, "_thread", None)
+    consumer = thread._consumer if thread is not None else None
+    return consumer is not None and getattr(consumer._coordinator, "coordinator_id", None) is not None

@@ -1,0 +1,66 @@
+"""Table rows of one source partition: keys and values as they stand in the changelog, JSON both. Pure.
+
+    [3,"watermark"]                                             [1725416340000,"windows=60000 grace=5000 …"]
+    [3,"coverage"]                                              see processors.coverage
+    [3,"window","trade-imbalance",60000,1725416280000,"futures_trades@…"]   [final, coverage, totals]
+
+The partition stands in every key, as one table holds the rows of all partitions that a worker owns.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+class WindowKey(NamedTuple):
+    """Which window a row is about; `key` is the asset or the channel."""
+
+    aggregate: str
+    size_ms: int
+    start_ms: int
+    key: str
+
+    @property
+    def end_ms(self) -> int:
+        """The first ms after the window."""
+        return self.start_ms + self.size_ms
+
+    @property
+    def closing_order(self) -> tuple[int, int, str, str]:
+        """What windows that close together are sorted by; within a topic it is (window start, key)."""
+        return self.end_ms, self.start_ms, self.aggregate, self.key
+
+
+def watermark_key(partition: int) -> bytes:
+    """Return the key of the row that holds watermark and settings."""
+    return _encode([partition, "watermark"])
+
+
+def coverage_key(partition: int) -> bytes:
+    """Return the key of the row that holds the coverage."""
+    return _encode([partition, "coverage"])
+
+
+def window_key(partition: int, window: WindowKey) -> bytes:
+    """Return the key of a window's row."""
+    return _encode([partition, "window", *window])
+
+
+def parse_window_key(row_key: bytes) -> WindowKey | None:
+    """Return which window a row is about, None for a row of another kind."""
+    parts = _decode(row_key)
+    return WindowKey(*parts[2:]) if parts[1] == "window" else None
+
+
+def encode_window(final: bool, coverage: float | None, totals: Any) -> bytes:
+    """Return a window's row; `coverage` is None while the window is open."""
+    return _encode([final, coverage, totals])
+
+
+def decode_window(row: bytes, totals: type[Any]) -> tuple[bool, float | None, Any]:
+    """Read a window's row, its totals as the given struct."""
+    window: tuple[bool, float | None, Any] = _decode(row, type=tuple[bool, float | None, totals])  # type: ignore[valid-type]
+    return window

@@ -1,0 +1,47 @@
+"""Settings of one worker: frozen, and checked once at start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from processors.windows import WindowSize, window_sizes
+from schemas.durations import Duration
+from schemas.errors import UsageError
+from schemas.topics import Topics
+
+GRACE_MS_MAX = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What `coinglass-streams process` was asked for."""
+
+    bootstrap: str  # host:port, or several with commas between
+    topics: Topics
+    app_id: str  # consumer group, and the beginning of changelogs' names and transactional ids
+    windows: tuple[Duration, ...]
+    grace: Duration
+    mark_delay: Duration
+    state_dir: Path
+    web_host: str
+    web_port: int
+    member: str | None = None  # static membership: this name's partitions wait for it to come back
+    assume_coverage: bool = False
+    schema_registry: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; raises UsageError."""
+        window_sizes(self.windows)
+        for flag, delay in (("--grace", self.grace), ("--mark-delay", self.mark_delay)):
+            if delay.ms > GRACE_MS_MAX:
+                raise UsageError(f"{flag} {delay.text}: at most 1h")
+        # Kafka's limit for a topic's name is 249, and changelogs begin with the id.
+        if not 0 < len(self.app_id) <= 100 or not set(self.app_id) <= _NAME_CHARACTERS:
+            raise UsageError(f"--app-id {self.app_id!r}: use 1 to 100 letters, digits, dots, dashes, underscores")
+
+    @property
+    def window_sizes(self) -> tuple[WindowSize, ...]:
+        """The windows, checked."""
+        return window_sizes(self.windows)
+
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")

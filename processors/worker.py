@@ -1,0 +1,96 @@
+"""Runs one worker: topics made, schemas registered, the Faust app started, and everything drained at the end."""
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+
+import faust
+import structlog
+
+from broker.admin import connected, ensure_topics, partition_counts
+from processors.app import create_app, tables_by_topic
+from processors.engine.engine import Engine
+from processors.pipeline import PipelineSettings
+from processors.registry import registered_headers
+from processors.settings import WorkerSettings
+from schemas.errors import OperationError
+from schemas.topics import TopicSpec
+
+log = structlog.get_logger(__name__)
+
+#: Rows are written over and over: compaction must come soon enough that recovery reads little.
+CHANGELOG_CONFIGS = (
+    ("cleanup.policy", "compact"),
+    ("segment.bytes", str(16 << 20)),
+    ("segment.ms", "600000"),
+    ("min.cleanable.dirty.ratio", "0.2"),
+    ("max.compaction.lag.ms", "1200000"),
+    ("delete.retention.ms", "60000"),
+)
+
+
+def run_worker(settings: WorkerSettings) -> None:
+    """Run until a signal; returns after draining. Raises StreamsError where it cannot start."""
+    _check_port_is_free(settings.web_host, settings.web_port)
+    raw_partitions = asyncio.run(_prepare_topics(settings))
+    pipeline = PipelineSettings(
+        topics=settings.topics,
+        windows=settings.window_sizes,
+        grace_ms=settings.grace.ms,
+        mark_delay_ms=settings.mark_delay.ms,
+        assume_coverage=settings.assume_coverage,
+        headers=registered_headers(settings, settings.schema_registry) if settings.schema_registry else {},
+    )
+    engine = create_app(settings, pipeline, raw_partitions)
+    log.info(
+        "worker.starting",
+        app_id=settings.app_id,
+        member=settings.member or "dynamic",
+        broker=settings.bootstrap,
+        web=f"http://{settings.web_host}:{settings.web_port}/",
+    )
+    _run_until_signal(engine)
+
+
+def _run_until_signal(engine: Engine) -> None:
+    worker = faust.Worker(engine.app, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as exit_:
+        if exit_.code:
+            raise OperationError(f"the worker ended with status {exit_.code}; the log lines above say why") from exit_
+    log.info("worker.stopped")
+
+
+def _check_port_is_free(host: str, port: int) -> None:
+    """Raise OperationError where the web views could not be served."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OperationError(
+                f"the web views cannot be served at {host}:{port} ({error.strerror}): choose another --web-port"
+            ) from error
+
+
+async def _prepare_topics(settings: WorkerSettings) -> dict[str, int]:
+    """Make the topics that are missing, and return how many partitions each raw topic has."""
+    async with connected(settings.bootstrap) as client:
+        topics = settings.topics
+        made = list(await ensure_topics(client, topics.raw_specs()))
+        counts = dict(await partition_counts(client, topics.raw))
+        made += await ensure_topics(client, topics.result_specs(settings.windows))
+        made += await ensure_topics(client, _changelog_specs(settings, counts))
+    if made:
+        log.info("worker.topics_made", topics=" ".join(made))
+    return counts
+
+
+def _changelog_specs(settings: WorkerSettings, raw_partitions: Mapping[str, int]) -> Sequence[TopicSpec]:
+    return [
+        TopicSpec(f"{settings.app_id}-{table}-changelog", raw_partitions[topic], CHANGELOG_CONFIGS)
+        for topic, table in tables_by_topic(settings.topics).items()
+    ]
