@@ -1,0 +1,100 @@
+"""What is kept of the feed: numbers each frame, puts it into the buffer, and says by marks what is missing. Pure.
+
+Used by the one thread that reads the feed.
+"""
+
+from collections.abc import Sequence
+
+from producer.buffer import Buffer
+from producer.entries import DeadLetterEntry, FrameEntry
+from producer.marks import Coverage
+from producer.protocol import Notice, Placed, Pong, Unplaced
+from producer.stats import Stats
+
+#: Why a frame was dropped.
+FULL = "buffer-full"
+TOO_LONG = "too-long"
+
+
+class Intake:
+    """One connection's way into the buffer. Times are UTC ms."""
+
+    def __init__(
+        self,
+        connection: str,
+        channels: Sequence[str],
+        buffer: Buffer,
+        stats: Stats,
+        *,
+        mark_every_ms: int,
+        frame_bytes_max: int,
+    ) -> None:
+        self._connection = connection.encode()
+        self._coverage = Coverage(connection, channels, mark_every_ms)
+        self._buffer = buffer
+        self._stats = stats
+        self._frame_bytes_max = frame_bytes_max
+        self._sequence = 0
+
+    @property
+    def covered(self) -> bool:
+        """Whether what arrives is being kept."""
+        return self._coverage.covered
+
+    def subscribed(self, now_ms: int) -> None:
+        """Begin: the subscription was sent now."""
+        self._cover(now_ms)
+
+    def take(self, message: Placed | Unplaced, now_ms: int) -> None:
+        """Keep a frame or a dead letter, or count it as dropped and let the marks show it."""
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        stats = self._stats
+        stats.frames += 1
+        stats.bytes += len(message.payload)
+        if len(message.payload) > self._frame_bytes_max:
+            self._drop(TOO_LONG, now_ms)
+            return
+        entry: FrameEntry | DeadLetterEntry
+        if isinstance(message, Placed):
+            entry = FrameEntry(message.kind, message.channel, message.payload, now_ms, self._connection, sequence)
+        else:
+            reason, detail, payload = message.reason, message.detail, message.payload
+            entry = DeadLetterEntry(reason, detail, payload, now_ms, self._connection, sequence)
+        if not ((self._coverage.covered or self._cover(now_ms)) and self._buffer.put(entry)):
+            self._drop(FULL, now_ms)
+            return
+        if isinstance(message, Unplaced):
+            stats.dead_letters[message.reason] += 1
+        self._coverage.heard(now_ms)
+
+    def pass_over(self, message: Notice | Pong) -> None:
+        """Count what is not published."""
+        if isinstance(message, Notice):
+            self._stats.notices += 1
+
+    def tick(self, now_ms: int, heard_at_ms: int) -> None:
+        """Write the mark that is due; `heard_at_ms` is the last moment anything at all arrived."""
+        if not self._coverage.covered:
+            self._cover(now_ms)
+            return
+        self._coverage.heard(heard_at_ms)
+        if self._coverage.alive_due(now_ms) and not self._buffer.put(self._coverage.alive(now_ms)):
+            self._buffer.put_always(self._coverage.down(now_ms))
+
+    def ended(self, now_ms: int, heard_at_ms: int) -> None:
+        """End: the connection is lost or was closed."""
+        if self._coverage.covered:
+            self._coverage.heard(heard_at_ms)
+            self._buffer.put_always(self._coverage.down(now_ms))
+
+    def _cover(self, now_ms: int) -> bool:
+        """Begin to keep what arrives, if there is room for it."""
+        if not self._buffer.roomy:
+            return False
+        self._buffer.put_always(self._coverage.up(now_ms))
+        return True
+
+    def _drop(self, reason: str, now_ms: int) -> None:
+        self._stats.dropped[reason] += 1
+        if self._coverage.covered:
+            self._buffer.put_always(self._coverage.down(now_ms))

@@ -1,0 +1,38 @@
+"""The counts as Prometheus reads them."""
+
+import socket
+import urllib.request
+
+import pytest
+from prometheus_client import generate_latest
+
+from producer.buffer import Buffer
+from producer.metrics import Metrics, served
+from producer.stats import Stats
+from schemas.errors import OperationError
+
+
+def test_counts_stand_under_their_names():
+    stats = Stats(frames=3, connections=2)
+    stats.dropped["buffer-full"] = 5
+    stats.dead_letters["malformed"] = 7
+    text = generate_latest(Metrics(stats, Buffer(1_000)).registry).decode()
+    for line in (
+        "coinglass_producer_frames_total 3.0",
+        "coinglass_producer_reconnects_total 1.0",
+        'coinglass_producer_dropped_frames_total{reason="buffer-full"} 5.0',
+        'coinglass_producer_dead_letters_total{reason="malformed"} 7.0',
+        "coinglass_producer_buffer_bytes 0.0",
+        "coinglass_producer_ack_seconds_count 0.0",
+    ):
+        assert line in text
+
+
+def test_metrics_are_served_and_a_taken_port_is_one_line():
+    metrics = Metrics(Stats(), Buffer(1_000))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OperationError, match="--metrics-port"), served(metrics, port):
+            pass
+    with served(metrics, port), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert b"coinglass_producer_frames_total" in answer.read()
