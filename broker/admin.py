@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from schemas.errors import OperationError
 from schemas.topics import TopicSpec
 
-REACH_SECONDS_MAX = 10.0
+REACH_SECONDS_MAX = 5.0
 
 
 @asynccontextmanager

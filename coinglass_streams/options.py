@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -69,6 +70,19 @@ class BrokerParam(click.ParamType):
         return str(value)
 
 
+class WebAddressParam(click.ParamType):
+    """`http://host:port`, or https."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that there is a scheme and a host."""
+        parts = urlsplit(str(value))
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            self.fail(f"{value!r} is not an address: write http://host:port", param, ctx)
+        return str(value)
+
+
 def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     """Make the file's values the flags' defaults: top-level keys for every subcommand, `[subcommand]` for one."""
     if path is None:
@@ -77,14 +91,34 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
         values = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"{path} cannot be read: {error}", ctx, param) from error
+    name = ctx.command.name or ""
+    flags = _flags_by_subcommand(ctx)
     shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    own = values.get(ctx.command.name or "", {})
-    known = {p.name for p in ctx.command.params} - {"config"}
-    unknown = [key for key in own if key.replace("-", "_") not in known]
-    if unknown:
-        raise click.BadParameter(f"{path}: [{ctx.command.name}] has no setting {unknown[0]!r}", ctx, param)
-    settings = {key.replace("-", "_"): value for key, value in {**shared, **own}.items()}
-    ctx.default_map = {**(ctx.default_map or {}), **settings}
+    for place, keys, known in (
+        ("", shared.keys(), set[str]().union(*flags.values())),
+        ("", {key for key, value in values.items() if isinstance(value, dict)}, flags.keys()),
+        *((f"[{table}] ", values.get(table, {}).keys(), flags[table].keys()) for table in flags),
+    ):
+        for key in sorted(keys - known):
+            raise click.BadParameter(f"{path}: {place}there is no {key!r}", ctx, param)
+    settings = {**shared, **values.get(name, {})}
+    defaults = {flags[name][key]: value for key, value in settings.items() if key in flags[name]}
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+def _flags_by_subcommand(ctx: click.Context) -> dict[str, dict[str, str]]:
+    """Return, for each subcommand, its flags without dashes and the parameters that take them."""
+    root = ctx.find_root()
+    group = root.command
+    assert isinstance(group, click.Group)
+    found: dict[str, dict[str, str]] = {}
+    for name in group.list_commands(root):
+        command = group.get_command(root, name)
+        parameters = command.params if command else []
+        found[name] = {
+            flag.removeprefix("--"): p.name or "" for p in parameters for flag in p.opts if p.name != "config"
+        }
+    return found
 
 
 def _set_logs(ctx: click.Context, param: click.Parameter, level: str) -> None:
@@ -116,7 +150,7 @@ topic_prefix = option(
 )
 schema_registry = option(
     "--schema-registry",
-    metavar="URL",
+    type=WebAddressParam(),
     help="Write the Confluent wire format with ids from this registry; without it, Avro single-object encoding.",
 )
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 from processors.frames import FrameRecord
 from processors.imbalance import TradeTotals
 from processors.liquidations import LiquidationTotals
+from processors.rows import WindowKey
 from schemas.channels import LIQUIDATIONS, Channel, TradeChannel, parse_channel
 from schemas.topics import Topics
 
@@ -46,6 +47,17 @@ class Aggregate:
         channel = parse_channel(key)
         assert isinstance(channel, TradeChannel)
         return {"exchange": channel.exchange, "symbol": channel.symbol, "min_vol_usd": channel.min_vol_usd}
+
+    def value(self, window: WindowKey, totals: Totals, coverage: float | None) -> dict[str, Any]:
+        """Return the window's value as its `.avsc` has it; window bounds in UTC ms."""
+        return {
+            **self.identity(window.key),
+            **totals.values(),
+            "window_start": window.start_ms,
+            "window_end": window.end_ms,
+            "coverage": coverage,
+            "revision": 0,
+        }
 
 
 LIQUIDATION_VOLUME = Aggregate(

@@ -7,6 +7,7 @@ from processors.engine.engine import Engine
 from processors.engine.seams import exact_app_options
 from processors.pipeline import PartitionPipeline, PipelineSettings
 from processors.settings import WorkerSettings
+from processors.views.routes import add_routes
 from schemas.topics import Topics
 
 
@@ -35,4 +36,5 @@ def create_app(settings: WorkerSettings, pipeline: PipelineSettings, raw_partiti
     engine = Engine(app, settings.bootstrap, new_step)
     for topic, table in tables_by_topic(settings.topics).items():
         engine.add_source(topic, table=table, partitions=raw_partitions[topic])
+    add_routes(engine, pipeline.windows)
     return engine

@@ -14,6 +14,8 @@ import msgspec
 
 from processors.frames import FeedMark
 
+_SILENT_MS_MAX = 86_400_000
+
 
 class Span(msgspec.Struct, array_like=True):
     """Time during which one connection was heard, `[from_ms, to_ms)`, for some channels."""
@@ -40,12 +42,12 @@ class Coverage(msgspec.Struct):
             if mark.kind != "down":
                 self._begin(mark, frozenset(mark.channels), mark.at_ms)
             return
+        if mark.kind == "alive":
+            self._follow_channels(mark, growing)
         for span in growing:
             span.to_ms = max(span.to_ms, mark.heard_at_ms)
         if mark.kind == "down":
             self._end(growing)
-        else:
-            self._follow_channels(mark, growing)
 
     def share(self, channel: str, start_ms: int, end_ms: int) -> float | None:
         """Return the covered share of `[start_ms, end_ms)` for a channel, 0 to 1; None where there were no marks."""
@@ -59,8 +61,11 @@ class Coverage(msgspec.Struct):
         return covered_ms(clipped) / (end_ms - start_ms)
 
     def forget(self, before_ms: int) -> None:
-        """Drop the spans that ended before `before_ms`: no window that is still open reaches back to them."""
-        self.spans = [span for span in self.spans if span.growing or span.to_ms > before_ms]
+        """Drop the spans that ended before `before_ms`: no window that is still open reaches back to them.
+
+        A producer that was killed never says `down`: a connection not heard for a day is taken for gone.
+        """
+        self.spans = [span for span in self.spans if span.to_ms > before_ms - (_SILENT_MS_MAX if span.growing else 0)]
 
     def _begin(self, mark: FeedMark, channels: frozenset[str], from_ms: int) -> None:
         self.spans.append(Span(mark.connection, from_ms, max(from_ms, mark.heard_at_ms), True, channels))
@@ -70,16 +75,15 @@ class Coverage(msgspec.Struct):
             span.growing = False
 
     def _follow_channels(self, mark: FeedMark, growing: Sequence[Span]) -> None:
-        """A subscription that changed while connected: what stayed goes on, what is new begins now."""
+        """A subscription that changed while connected: what is new begins now, what is gone ended when last heard."""
         now, before = frozenset(mark.channels), frozenset[str]().union(*(span.channels for span in growing))
         if now == before:
             return
         for span in growing:
-            kept = span.channels & now
-            if kept != span.channels:
-                span.growing = False
-                if kept:
-                    self.spans.append(Span(span.connection, span.to_ms, span.to_ms, True, kept))
+            gone = span.channels - now
+            if gone:
+                self.spans.append(Span(span.connection, span.from_ms, span.to_ms, False, gone))
+                span.channels &= now
         if now - before:
             self._begin(mark, now - before, mark.at_ms)
 

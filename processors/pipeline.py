@@ -153,19 +153,22 @@ class PartitionPipeline:
 
     def restore(self, rows: Mapping[bytes, bytes]) -> None:
         """Take up the state from table rows; raises UsageError where it was made with other settings."""
+        if watermark_key(self._partition) not in rows:
+            return
+        watermark_row = rows[watermark_key(self._partition)]
+        self.watermark_ms, fingerprint = msgspec.json.decode(watermark_row, type=tuple[int, str])
+        if fingerprint != self._settings.fingerprint:
+            raise UsageError(
+                f"the state of this --app-id was made with {fingerprint}, not {self._settings.fingerprint}: "
+                "use the same settings, or a new --app-id"
+            )
+        coverage_row = rows.get(coverage_key(self._partition))
+        if coverage_row is not None:
+            self._coverage = decode_coverage(coverage_row)
         closed = []
         for row_key, row in rows.items():
             window = parse_window_key(row_key)
-            if row_key == watermark_key(self._partition):
-                self.watermark_ms, fingerprint = msgspec.json.decode(row, type=tuple[int, str])
-                if fingerprint != self._settings.fingerprint:
-                    raise UsageError(
-                        f"the state of this --app-id was made with {fingerprint}, not {self._settings.fingerprint}: "
-                        "use the same settings, or a new --app-id"
-                    )
-            elif row_key == coverage_key(self._partition):
-                self._coverage = decode_coverage(row)
-            elif window is not None:
+            if window is not None:
                 final, _, totals = decode_window(row, AGGREGATES[window.aggregate].totals)
                 if final:
                     closed.append(window)
@@ -353,14 +356,7 @@ class PartitionPipeline:
         coverage = self._coverage.share(aggregate.channel_of(id.key), id.start_ms, id.end_ms)
         if coverage is None and self._settings.assume_coverage:
             coverage = 1.0
-        value = {
-            **aggregate.identity(id.key),
-            **window.totals.values(),
-            "window_start": id.start_ms,
-            "window_end": id.end_ms,
-            "coverage": coverage,
-            "revision": 0,
-        }
+        value = aggregate.value(id, window.totals, coverage)
         topic = aggregate.topic(self._settings.topics, window.size.name)
         self._emit(topic, id.key.encode(), self._encoders[aggregate.name](value), cause)
         self._rows[window_key(self._partition, id)] = encode_window(True, coverage, window.totals)

@@ -1,40 +1,47 @@
-"""Results' schemas in a Confluent-compatible registry, subject `{topic}-value`, and the headers with their ids."""
+"""Results' schemas in a Confluent-compatible registry, subject `{topic}-value`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from requests.exceptions import RequestException
+import httpx
 from schema_registry.client import SchemaRegistryClient
 from schema_registry.client.errors import ClientError
 from schema_registry.client.schema import AvroSchema
 
 from processors.aggregates import AGGREGATES
-from processors.settings import WorkerSettings
+from processors.windows import WindowSize
 from schemas.codec import confluent_header
 from schemas.errors import OperationError
 from schemas.records import schema_text
+from schemas.topics import Topics
 
 
-def subjects(settings: WorkerSettings) -> Mapping[str, str]:
-    """Return the subject of each topic with Avro values, with its schema's name."""
-    found = {
-        f"{aggregate.topic(settings.topics, window.name)}-value": aggregate.schema
+def _schemas_by_subject(topics: Topics, windows: Sequence[WindowSize]) -> Mapping[str, str]:
+    finals = {
+        f"{aggregate.topic(topics, window.name)}-value": aggregate.schema
         for aggregate in AGGREGATES.values()
-        for window in settings.window_sizes
+        for window in windows
     }
-    return {**found, f"{settings.topics.late}-value": "late_record"}
+    return {**finals, f"{topics.late}-value": "late_record"}
 
 
-def registered_headers(settings: WorkerSettings, url: str) -> Mapping[str, bytes]:
-    """Register the results' schemas and return, for each schema, the bytes before its values.
+def register_results(url: str, topics: Topics, windows: Sequence[WindowSize]) -> Mapping[str, int]:
+    """Register the schema of every topic with Avro values, and return each subject's schema id.
 
-    Raises OperationError where the registry cannot be reached or refuses a schema as incompatible.
+    Raises OperationError where the registry cannot be reached or refuses a schema, as incompatible for one.
     """
-    headers: dict[str, bytes] = {}
-    client = SchemaRegistryClient(url=url)
-    for subject, name in subjects(settings).items():
+    client, ids = SchemaRegistryClient(url=url), dict[str, int]()
+    for subject, name in _schemas_by_subject(topics, windows).items():
         try:
-            schema_id = client.register(subject, AvroSchema(schema_text(name)))
-        except (ClientError, RequestException) as error:
+            ids[subject] = client.register(subject, AvroSchema(schema_text(name)))
+        except (ClientError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise OperationError(f"the schema registry at {url} did not take {subject}: {error}") from error
-        headers[name] = confluent_header(schema_id)
-    return headers
+    return ids
+
+
+def registered_headers(url: str, topics: Topics, windows: Sequence[WindowSize]) -> Mapping[str, bytes]:
+    """Register as above, and return for each schema the bytes that go before its values.
+
+    A registry gives one schema one id, under however many subjects it stands.
+    """
+    ids = register_results(url, topics, windows)
+    return {name: confluent_header(ids[subject]) for subject, name in _schemas_by_subject(topics, windows).items()}

@@ -33,13 +33,14 @@ def run_worker(settings: WorkerSettings) -> None:
     """Run until a signal; returns after draining. Raises StreamsError where it cannot start."""
     _check_port_is_free(settings.web_host, settings.web_port)
     raw_partitions = asyncio.run(_prepare_topics(settings))
+    registry, windows = settings.schema_registry, settings.window_sizes
     pipeline = PipelineSettings(
         topics=settings.topics,
-        windows=settings.window_sizes,
+        windows=windows,
         grace_ms=settings.grace.ms,
         mark_delay_ms=settings.mark_delay.ms,
         assume_coverage=settings.assume_coverage,
-        headers=registered_headers(settings, settings.schema_registry) if settings.schema_registry else {},
+        headers=registered_headers(registry, settings.topics, windows) if registry else {},
     )
     engine = create_app(settings, pipeline, raw_partitions)
     log.info(

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import faust
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import IllegalStateError
 from aiokafka.structs import TopicPartition
+from faust.assignor.client_assignment import ClientMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
@@ -85,11 +88,13 @@ class ExactConsumer(driver.Consumer):
         After a rebalance a fetch that was under way can arrive for a partition that was kept, from where it no longer
         is. But a log may also really have a hole: then the fetch after the seek begins in the same place.
         """
-        if first == base or self._missing_at.get(tp) == first:
-            self._missing_at.pop(tp, None)
+        if self._missing_at.pop(tp, None) == first:
+            log.warning("engine.offsets_missing", tp=f"{tp.topic}/{tp.partition}", expected=base, found=first)
+            return True
+        if first == base:
             return True
         self._missing_at[tp] = first
-        log.info("engine.fetch_out_of_place", tp=f"{tp.topic}/{tp.partition}", fetched=first, expected=base)
+        log.debug("engine.fetch_out_of_place", tp=f"{tp.topic}/{tp.partition}", fetched=first, expected=base)
         await self.seek_wait({tp: base})
         return False
 
@@ -118,6 +123,16 @@ class ExactConsumer(driver.Consumer):
         if any(self._engine.is_source(tp.topic) for tp in offsets):
             crash(f"Faust tried to commit {dict(offsets)}")
         return await super()._commit(offsets)
+
+    @Service.task
+    async def _watch_coordination(self) -> None:
+        """End the worker if aiokafka's work for the group has ended: it would sit there and do nothing."""
+        while not self.should_stop:
+            await self.sleep(1.0)
+            consumer = self._thread._consumer
+            task = getattr(consumer and consumer._coordinator, "_coordination_task", None)
+            if task is not None and task.done() and not self.should_stop:
+                crash("the work for the consumer group ended", None if task.cancelled() else task.exception())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what is under way before anyone else may take over."""
@@ -165,6 +180,24 @@ class ExactRecovery(Recovery):
         """Read nothing: the engine has."""
 
 
+class ExactAssignor(PartitionAssignor):
+    """Faust's assignor, for a static member that comes back with another web address.
+
+    The broker hands such a member its old assignment, address included; Faust asserts that it has not changed, in a
+    place where the failure stops the group's work for good without ending the process.
+    """
+
+    def on_assignment(self, assignment: Any) -> None:
+        """Take the assignment as if it had been made for our present address."""
+        metadata = ClientMetadata.loads(self._decompress(assignment.user_data))
+        metadata.url = str(self._url)
+        super().on_assignment(
+            ConsumerProtocolMemberAssignment(
+                assignment.version, assignment.assignment, self._compress(metadata.dumps())
+            )
+        )
+
+
 class ExactTableManager(TableManager):
     """Faust's table manager with our recovery, and without its fixed second of sleep at start."""
 
@@ -198,10 +231,16 @@ class CommittedTable(faust.Table[bytes, bytes]):
         )
 
 
+# What Faust logs of itself belongs under Faust's name; mode has just named each class's logger after this module.
+for _service in (ExactConsumerThread, ExactConsumer, ExactRecovery, ExactTableManager, CommittedTable):
+    _service.logger = driver.logger
+
+
 #: What a Faust app must be made with for the engine to work in it.
 exact_app_options: Mapping[str, Any] = {
     "Table": CommittedTable,
     "TableManager": ExactTableManager,
+    "PartitionAssignor": ExactAssignor,
     "store": "memory://",
     "topic_disable_leader": True,  # its topic serves elections that nothing here asks for
     "table_standby_replicas": 0,  # Faust purges memory standbys after recovery

@@ -58,7 +58,7 @@ class PartitionWriter:
                     key=result.key,
                     value=result.value,
                     timestamp_ms=result.timestamp_ms,
-                    headers=result.headers or None,
+                    headers=list(result.headers),  # aiokafka takes no other sequence
                 )
             )
         for delivery in sent:

@@ -1,0 +1,77 @@
+"""Contract tests: each piece of Faust and aiokafka that the engine overrides or calls is still what it was.
+
+A failure means that upstream has moved. The second column says what depends on it: read that in seams.py, then the
+new source, before changing the fingerprint here.
+"""
+
+import hashlib
+import inspect
+
+import aiokafka.producer.sender
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.producer.producer import AIOKafkaProducer
+from faust.tables.base import Collection
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.tables.table import Table
+from faust.transport.consumer import Consumer
+from faust.transport.drivers import aiokafka as driver
+
+PIECES = [
+    (Consumer.getmany, "ExactConsumer.getmany yields batches", "4b168d84882a"),
+    (Consumer._wait_next_records, "ExactConsumer.getmany fetches with it", "6218e1969a63"),
+    (Consumer._drain_messages, "reads what getmany yields, by offset", "44a2500309e8"),
+    (Consumer.perform_seek, "ExactConsumer.perform_seek seeks to the recovered positions", "0e8c130ff4b0"),
+    (Consumer._filter_tps_with_pending_acks, "source topics' acks are forgotten there", "f6f923977423"),
+    (Consumer._add_gap, "source topics keep no gaps", "4df2573ded7c"),
+    (Consumer.on_partitions_revoked, "ExactConsumer quiesces before it", "d04b7ae72c6f"),
+    (Consumer.on_stop, "ExactConsumer drains before it", "45b1d2210ce2"),
+    (driver.Consumer._to_message, "the message that a batch travels in", "7c24f6511b2f"),
+    (driver.Consumer._new_consumer_thread, "ExactConsumer's own thread", "0870ec53dea7"),
+    (
+        driver.AIOKafkaConsumerThread._create_worker_consumer,
+        "fetch wait and isolation are set after it",
+        "c2701bfc3e6f",
+    ),
+    (driver.AIOKafkaConsumerThread._fetch_records, "what a fetch may take", "39a2c6c79fc1"),
+    (
+        driver.ConsumerRebalanceListener.on_partitions_assigned,
+        "sets the generation that recover() compares",
+        "1c1f8406ad36",
+    ),
+    (Recovery._restart_recovery, "ExactRecovery replaces it", "6bd8a8558a2d"),
+    (Recovery._slurp_changelogs, "ExactRecovery replaces it", "7825c7e50f76"),
+    (Recovery._resume_streams, "ExactRecovery calls it", "d986a6710c1a"),
+    (Recovery.on_rebalance, "signals recovery with the generation", "aa4d997a1795"),
+    (TableManager.on_start, "ExactTableManager replaces its sleep", "365dd25fbc0e"),
+    (TableManager._update_channels, "ExactTableManager calls it", "88e3941facc9"),
+    (Table.on_key_set, "CommittedTable refuses writes", "a370e35ca55c"),
+    (Table.on_key_del, "CommittedTable refuses writes", "4f2900b2f9d2"),
+    (Collection.on_rebalance, "leaves the memory store's rows to the engine", "0812ad692171"),
+    (AIOKafkaProducer.send_offsets_to_transaction, "the offset in the transaction", "4b58002b4496"),
+    (AIOKafkaProducer.commit_transaction, "PartitionWriter.hand_over", "c7f9677c8941"),
+    (AIOKafkaConsumer.committed, "committed_offsets()", "d8706147ab15"),
+    (Fetcher.end_offsets, "recovery reads the true end through _isolation_level", "d03333ff4f87"),
+]
+
+
+def fingerprint(piece):
+    return hashlib.sha256(inspect.getsource(piece).encode()).hexdigest()[:12]
+
+
+def source_of(piece):
+    return getattr(piece, "fun", piece)  # mode's @Service.task keeps the function in .fun
+
+
+@pytest.mark.parametrize(
+    ("piece", "dependent", "expected"), PIECES, ids=[f"{getattr(p, '__qualname__', p)}" for p, _, _ in PIECES]
+)
+def test_upstream_is_what_the_engine_was_written_against(piece, dependent, expected):
+    assert fingerprint(source_of(piece)) == expected, f"upstream changed what this stands on: {dependent}"
+
+
+def test_aiokafka_still_waits_by_the_constant_that_is_shortened():
+    assert aiokafka.producer.sender.BACKOFF_OVERRIDE == 0.002
+    assert "BACKOFF_OVERRIDE" in inspect.getsource(aiokafka.producer.sender.AddPartitionsToTxnHandler)
