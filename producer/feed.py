@@ -6,9 +6,9 @@ The API key is in the address that is connected to and nowhere else: nothing her
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import structlog
@@ -38,6 +38,10 @@ log = structlog.get_logger(__name__)
 
 class ClosedByUsError(Exception):
     """We closed the connection ourselves."""
+
+
+class ClosedByFeedError(Exception):
+    """The connection is over, and not by our wish; the message says why."""
 
 
 class KeyRefusedError(Exception):
@@ -134,9 +138,11 @@ class Feed:
             try:
                 feed = self._connect()
                 event, began_s = "feed-lost", time.monotonic()
-                why = self._follow(feed)
+                self._follow(feed)
             except ClosedByUsError:
                 return
+            except ClosedByFeedError as error:
+                why = str(error)
             except KeyRefusedError as refused:
                 raise self._refusal(refused.status) from None
             except LOST as error:
@@ -160,8 +166,8 @@ class Feed:
         feed.settimeout(min(settings.tick_every_ms, settings.mark_every_ms) / 1000)
         return feed
 
-    def _follow(self, feed: Any) -> str:
-        """Subscribe and read until the connection is over; return why."""
+    def _follow(self, feed: Any) -> NoReturn:
+        """Subscribe and read until the connection is over."""
         settings, stats = self._settings, self._stats
         connection = str(uuid4())
         protocol = FeedProtocol(settings.channels, settings.timing)
@@ -182,50 +188,67 @@ class Feed:
             stats.connections += 1
             intake.subscribed(_now_ms())
             log.info("feed-subscribed", url=settings.place, connection=connection, channels=len(settings.channels))
-            return self._read(feed, sock, protocol, intake)
+            self._read(feed, sock, protocol, intake)
         finally:
             intake.ended(_now_ms(), protocol.heard_at_ms)
             feed.close(timeout=CLOSE_SECONDS_MAX)
             feed.shutdown()
             stats.connected = False
 
-    def _read(self, feed: Any, sock: ReadAhead, protocol: FeedProtocol, intake: Intake) -> str:
-        """Read message after message, and tick in between."""
-        receive, monotonic, wall = feed.recv_data_frame, time.monotonic, time.time
+    def _read(self, feed: Any, sock: ReadAhead, protocol: FeedProtocol, intake: Intake) -> NoReturn:
+        """Read message after message, and tick in between, until one of the two sides closes."""
+        monotonic, wall = time.monotonic, time.time
         tick_every_s = feed.gettimeout()
         due_s, offset_s = monotonic(), wall() - monotonic()
         notices = NoticeLog(self._scrub)
+
+        def receive() -> int:
+            return self._receive(feed, sock, protocol, intake, notices)
+
         while True:
-            try:
-                opcode, frame = receive(True)
-            except websocket.WebSocketTimeoutException:
-                now_ms = _now_ms()
-            else:
-                sock.read_bytes = 0
-                now_ms = _now_ms()
-                if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
-                    message = protocol.message(frame.data, now_ms)
-                    if isinstance(message, (Placed, Unplaced)):
-                        intake.take(message, now_ms)
-                    else:
-                        intake.pass_over(message)
-                        notices.show(message)
-                elif opcode == ABNF.OPCODE_CLOSE:
-                    return f"the feed closed the connection {_close_reason(frame.data)}"
-                else:
-                    protocol.heard(now_ms)
+            now_ms = receive()
             if monotonic() < due_s:
                 continue
             due_s = monotonic() + tick_every_s
             step_s, offset_s = wall() - monotonic() - offset_s, wall() - monotonic()
             if abs(step_s) > CLOCK_STEP_S_MAX:
-                return f"this machine's clock was set by {step_s:.0f} s"
+                raise ClosedByFeedError(f"this machine's clock was set by {step_s:.0f} s")
+            if self._stopping.is_set():
+                self._take_leave(feed, protocol, receive)
+                raise ClosedByUsError
             self._tick(feed, protocol, intake, now_ms)
 
-    def _tick(self, feed: Any, protocol: FeedProtocol, intake: Intake, now_ms: int) -> None:
-        if self._stopping.is_set():
+    def _receive(self, feed: Any, sock: ReadAhead, protocol: FeedProtocol, intake: Intake, notices: "NoticeLog") -> int:
+        """Take one message, or none if none comes within a tick; return when that was, UTC ms."""
+        try:
+            opcode, frame = feed.recv_data_frame(True)
+        except websocket.WebSocketTimeoutException:
+            return _now_ms()
+        sock.read_bytes = 0
+        now_ms = _now_ms()
+        if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
+            message = protocol.message(frame.data, now_ms)
+            if isinstance(message, (Placed, Unplaced)):
+                intake.take(message, now_ms)
+            else:
+                intake.pass_over(message)
+                notices.show(message)
+        elif opcode == ABNF.OPCODE_CLOSE:
+            raise ClosedByFeedError(f"the feed closed the connection {_close_reason(frame.data)}")
+        else:
+            protocol.heard(now_ms)
+        return now_ms
+
+    def _take_leave(self, feed: Any, protocol: FeedProtocol, receive: Callable[[], int]) -> None:
+        """Close, and read on until the feed's own close: what it sent before it learnt of ours is on its way."""
+        deadline_s = time.monotonic() + CLOSE_SECONDS_MAX
+        with suppress(ClosedByFeedError, *LOST):
             feed.send(protocol.closing().text)
-            raise ClosedByUsError
+            feed.send_close()
+            while time.monotonic() < deadline_s:
+                receive()
+
+    def _tick(self, feed: Any, protocol: FeedProtocol, intake: Intake, now_ms: int) -> None:
         for action in protocol.tick(now_ms):
             match action:
                 case SendText(text):

@@ -445,10 +445,28 @@ async def test_sigterm_drains_and_the_key_shows_nowhere(broker, feed, topics):
     assert "event=feed-notice" in err
     records = await everything(broker, topics.raw_liquidations)
     arrived = [record.value.decode() for record in frames_of(records)]
-    assert arrived == [frame(n) for n in range(len(arrived))]
+    assert arrived == [frame(n) for n in range(2_000)]
     (last,) = {json.dumps(marks[-1]) for marks in marks_of(records).values()}
     assert json.loads(last)["kind"] == "down"
     assert "Traceback" not in err
+
+
+async def test_what_the_feed_sent_before_it_learnt_of_the_end_is_still_taken(broker, feed, topics):
+    sent = 0
+
+    async def send_until_closed() -> None:
+        nonlocal sent
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await feed.send(frame(sent))
+                sent += 1
+
+    async with producing(settings(broker, feed, topics), feed) as stats:
+        sending = asyncio.create_task(send_until_closed())
+        await until(lambda: stats.frames > 1_000)
+    await sending
+    arrived = [record.value.decode() for record in frames_of(await everything(broker, topics.raw_liquidations))]
+    assert arrived == [frame(n) for n in range(sent)]
 
 
 @pytest.mark.parametrize("status", [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN])
