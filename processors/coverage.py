@@ -14,7 +14,10 @@ import msgspec
 
 from processors.frames import FeedMark
 
-_SILENT_MS_MAX = 86_400_000
+#: A connection that was not heard for a day is gone: a later mark of it begins anew.
+SILENT_MS_MAX = 86_400_000
+#: How far the clocks behind watermark and marks may be apart.
+_CLOCKS_MS_MAX = 3_600_000
 
 
 class Span(msgspec.Struct, array_like=True):
@@ -36,8 +39,10 @@ class Coverage(msgspec.Struct):
     def add(self, mark: FeedMark) -> None:
         """Take one mark."""
         self.marked = True
+        heard_at_ms = min(mark.heard_at_ms, mark.at_ms)  # no mark can know of what came after it
         growing = [span for span in self.spans if span.growing and span.connection == mark.connection]
-        if mark.kind == "up" or not growing:
+        silent_ms = mark.at_ms - max((span.to_ms for span in growing), default=0)
+        if mark.kind == "up" or not growing or silent_ms > SILENT_MS_MAX:
             self._end(growing)
             if mark.kind != "down":
                 self._begin(mark, frozenset(mark.channels), mark.at_ms)
@@ -45,7 +50,7 @@ class Coverage(msgspec.Struct):
         if mark.kind == "alive":
             self._follow_channels(mark, growing)
         for span in growing:
-            span.to_ms = max(span.to_ms, mark.heard_at_ms)
+            span.to_ms = max(span.to_ms, heard_at_ms)
         if mark.kind == "down":
             self._end(growing)
 
@@ -63,12 +68,14 @@ class Coverage(msgspec.Struct):
     def forget(self, before_ms: int) -> None:
         """Drop the spans that ended before `before_ms`: no window that is still open reaches back to them.
 
-        A producer that was killed never says `down`: a connection not heard for a day is taken for gone.
+        A producer that was killed never says `down`, so those that may grow are dropped too, once no mark could extend
+        them any more.
         """
-        self.spans = [span for span in self.spans if span.to_ms > before_ms - (_SILENT_MS_MAX if span.growing else 0)]
+        kept_ms = SILENT_MS_MAX + _CLOCKS_MS_MAX
+        self.spans = [span for span in self.spans if span.to_ms > before_ms - (kept_ms if span.growing else 0)]
 
     def _begin(self, mark: FeedMark, channels: frozenset[str], from_ms: int) -> None:
-        self.spans.append(Span(mark.connection, from_ms, max(from_ms, mark.heard_at_ms), True, channels))
+        self.spans.append(Span(mark.connection, from_ms, from_ms, True, channels))
 
     def _end(self, spans: Iterable[Span]) -> None:
         for span in spans:

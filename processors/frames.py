@@ -5,6 +5,7 @@ unknown fields, as that costs nothing on the feed as it is; only a frame it refu
 was unknown or to say what is wrong.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -61,9 +62,16 @@ class Rejected:
     detail: str
 
 
+#: Deepest nesting that is looked into. A bound of our own: the decoder's is the interpreter's stack, so that the same
+#: bytes could be a frame to one caller and malformed to another.
+NESTING_MAX = 64
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
 _known: Any = msgspec.json.Decoder(json_struct("frame", forbid_unknown_fields=True))
 _lenient: Any = msgspec.json.Decoder(json_struct("frame", forbid_unknown_fields=False))
 _mark: Any = msgspec.json.Decoder(json_struct("feed_mark", forbid_unknown_fields=False))
+_fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_records: Any = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _FRAME_FIELDS = frozenset(_known.type.__struct_fields__)
 _RECORD_FIELDS = frozenset(_known.type.__annotations__["data"].__args__[0].__struct_fields__)
 
@@ -78,19 +86,40 @@ def decode_unusual_frame(value: bytes | None) -> tuple[Frame, int] | Rejected:
     """Read what `decode_known_frame` refused: a frame and its number of unknown fields, or why it is none."""
     if value is None:
         return Rejected(MALFORMED, "the message has no value")
+    if _nested_too_deep(value):
+        return Rejected(MALFORMED, f"nested deeper than {NESTING_MAX}")
     try:
         frame: Frame = _lenient.decode(value)
-        plain = msgspec.json.decode(value)  # also finds what is not UTF-8 inside unknown fields
+        value.decode()  # msgspec passes over what it does not decode
+        fields = _fields.decode(value)
+        records = _records.decode(fields["data"])
     except UNDECODABLE as error:
         return Rejected(MALFORMED, str(error))
-    unknown = len(plain.keys() - _FRAME_FIELDS) + sum(len(record.keys() - _RECORD_FIELDS) for record in plain["data"])
+    unknown = len(fields.keys() - _FRAME_FIELDS) + sum(len(record.keys() - _RECORD_FIELDS) for record in records)
     return frame, unknown
+
+
+def _nested_too_deep(value: bytes) -> bool:
+    if value.count(b"[") + value.count(b"{") <= NESTING_MAX:
+        return False
+    depth = deepest = 0
+    for token in _STRING_OR_BRACKET.finditer(value):
+        bracket = token[0]
+        if bracket in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in (b"]", b"}"):
+            depth -= 1
+    return deepest > NESTING_MAX
 
 
 def decode_mark(value: bytes | None) -> FeedMark | Rejected:
     """Read a feed mark."""
+    if _nested_too_deep(value or b""):
+        return Rejected(MALFORMED, f"not a feed mark: nested deeper than {NESTING_MAX}")
     try:
         mark: FeedMark = _mark.decode(value or b"")
+        (value or b"").decode()
     except UNDECODABLE as error:
         return Rejected(MALFORMED, f"not a feed mark: {error}")
     if mark.at_ms <= 0:

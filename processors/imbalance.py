@@ -58,9 +58,11 @@ class TradeTotals(msgspec.Struct, array_like=True):
         """Return the fields of `trade_imbalance.avsc` that the totals decide.
 
         Bought 30 and sold 10: net 20 of 40, so an imbalance of 0.5. The volume-weighted average price is the value of
-        all trades over their base quantity, a trade's being USD / price; without a quantity it is the close.
+        all trades over their base quantity, a trade's being USD / price; without a quantity it is the close. It is held
+        within low and high, which the rounding to micro-USD can push it out of where trades are worth less than that.
         """
         total, net = self.buy_micros + self.sell_micros, self.buy_micros - self.sell_micros
+        vwap = total / MICROS_PER_USD / self.base_quantity if self.base_quantity else self.close
         return {
             "base_asset": self.base_asset,
             "buy_usd": self.buy_micros / MICROS_PER_USD,
@@ -73,5 +75,5 @@ class TradeTotals(msgspec.Struct, array_like=True):
             "high": self.high,
             "low": self.low,
             "close": self.close,
-            "vwap": total / MICROS_PER_USD / self.base_quantity if self.base_quantity else self.close,
+            "vwap": min(max(vwap, self.low), self.high),
         }

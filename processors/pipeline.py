@@ -233,7 +233,7 @@ class PartitionPipeline:
         self.counts["frames"] += 1
         lane = self._lanes.get(frame.channel) or self._lane(frame.channel)
         if lane is None:
-            self._reject(record, Rejected(UNKNOWN_CHANNEL, frame.channel[:200]))
+            self._reject(record, Rejected(UNKNOWN_CHANNEL, f"no such channel: {frame.channel[:200]!r}"))
             return
         self.counts["records"] += len(frame.data)
         time_ms_max = record.timestamp + AHEAD_MS_MAX
@@ -280,6 +280,7 @@ class PartitionPipeline:
         self._coverage_changed = True
         if mark.at_ms - self._settings.mark_delay_ms > self.watermark_ms:
             self._raise_watermark(mark.at_ms - self._settings.mark_delay_ms, record)
+        self._coverage.forget(self.watermark_ms - max(size.ms for size in self._settings.windows))
 
     # -- windows -------------------------------------------------------------------------------------------------
 
@@ -331,7 +332,6 @@ class PartitionPipeline:
         self._next_close_ms = min((window.id.end_ms for window in self._open.values()), default=_NEVER_MS)
         self._idle_keys = True
         self._forget_closed()
-        self._coverage.forget(self.watermark_ms - max(size.ms for size in self._settings.windows))
 
     def _forget_closed(self) -> None:
         def outlived(window: WindowKey) -> bool:
