@@ -18,16 +18,15 @@ async def connected(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """Yield an admin client; raises OperationError if no broker answers within REACH_SECONDS_MAX."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
     try:
-        async with asyncio.timeout(REACH_SECONDS_MAX):
-            await _until_listening(bootstrap)  # asked for by hand: the client logs every refused attempt as an error
-            await client.start()
-    except (TimeoutError, KafkaError) as error:
-        await client.close()
-        raise OperationError(
-            f"no Kafka broker answers at {bootstrap}: start one with 'coinglass-streams kafka', "
-            "or name another with --broker"
-        ) from error
-    try:
+        try:
+            async with asyncio.timeout(REACH_SECONDS_MAX):
+                await _until_listening(bootstrap)  # by hand: the client logs every refused attempt as an error
+                await client.start()
+        except (TimeoutError, KafkaError) as error:
+            raise OperationError(
+                f"no Kafka broker answers at {bootstrap}: start one with 'coinglass-streams kafka', "
+                "or name another with --broker"
+            ) from error
         yield client
     finally:
         await client.close()

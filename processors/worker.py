@@ -1,7 +1,6 @@
 """Runs one worker: topics made, schemas registered, the Faust app started, and everything drained at the end."""
 
 import asyncio
-import socket
 from collections.abc import Mapping, Sequence
 
 import faust
@@ -31,7 +30,6 @@ CHANGELOG_CONFIGS = (
 
 def run_worker(settings: WorkerSettings) -> None:
     """Run until a signal; returns after draining. Raises StreamsError where it cannot start."""
-    _check_port_is_free(settings.web_host, settings.web_port)
     raw_partitions = asyncio.run(_prepare_topics(settings))
     registry, windows = settings.schema_registry, settings.window_sizes
     pipeline = PipelineSettings(
@@ -62,19 +60,6 @@ def _run_until_signal(engine: Engine) -> None:
         if exit_.code:
             raise OperationError(f"the worker ended with status {exit_.code}; the log lines above say why") from exit_
     log.info("worker.stopped")
-
-
-def _check_port_is_free(host: str, port: int) -> None:
-    """Raise OperationError where the web views could not be served."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OperationError(
-                f"the web views cannot be served at {host}:{port} ({error.strerror}): choose another --web-port"
-            ) from error
 
 
 async def _prepare_topics(settings: WorkerSettings) -> dict[str, int]:

@@ -47,7 +47,9 @@ def process(
     """Turn the raw topics into finals, tables and web views until stopped by a signal."""
     from processors.settings import WorkerSettings
     from processors.worker import run_worker
+    from sandbox.ports import check_port_free
 
+    check_port_free(web_host, web_port, "--web-port")
     run_worker(
         WorkerSettings(
             bootstrap=broker,

@@ -5,10 +5,8 @@ one event a record. These subclasses take just that away, and leave it agents, t
 `tests/unit/engine/test_seams.py` fails when upstream moves a piece that is overridden or called here.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import faust
 import structlog
@@ -27,12 +25,36 @@ from mode import Service
 from processors.engine.batches import Batch
 from processors.engine.crash import crash
 
-if TYPE_CHECKING:
-    from processors.engine.engine import Engine
-
 log = structlog.get_logger(__name__)
 
 FETCH_WAIT_MS_MAX = 100  # Faust's own 1,500 is a pause after every seek
+
+
+class PartitionOwner(Protocol):
+    """What these parts ask of the engine, as Faust asks it of them; the app has it as `engine`."""
+
+    def is_source(self, topic: str) -> bool:
+        """Whether the engine, and not Faust, keeps this topic's offsets."""
+
+    def positions(self) -> Mapping[TP, int]:
+        """Return the offset each owned partition goes on from."""
+
+    async def recover(self, generation: int) -> None:
+        """Take over what this generation of the group assigned to us."""
+
+    def resume(self) -> None:
+        """Take batches from now on."""
+
+    async def quiesce(self) -> None:
+        """Take no more batches, and return once what was applied is committed."""
+
+    async def close(self) -> None:
+        """Commit what was applied and give everything up."""
+
+
+def _owner(app: Any) -> PartitionOwner:
+    owner: PartitionOwner = app.engine
+    return owner
 
 
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):
@@ -53,10 +75,6 @@ class ExactConsumer(driver.Consumer):
         self._next: dict[TP, int] = {}  # offset that the next batch must follow on from
         self._missing_at: dict[TP, int] = {}  # where a fetch once began too late; twice, and the log has a hole there
 
-    @property
-    def _engine(self) -> Engine:
-        return self.app.engine  # type: ignore[attr-defined, no-any-return]
-
     def _new_consumer_thread(self) -> ExactConsumerThread:
         return ExactConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -69,7 +87,7 @@ class ExactConsumer(driver.Consumer):
                 return  # all that was fetched stands in the log, and is fetched again
             # Not asked for by the set that the fetch was made with: it shrinks while a stream is full, and what was
             # fetched then must not be lost.
-            if tp in self._paused_partitions or not fetched or not self._engine.is_source(tp.topic):
+            if tp in self._paused_partitions or not fetched or not _owner(self.app).is_source(tp.topic):
                 continue
             base = self._next.get(tp)
             if base is None:
@@ -100,7 +118,7 @@ class ExactConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go on from the recovered state; Faust would ask the group, which may know nothing."""
-        positions = self._engine.positions()
+        positions = _owner(self.app).positions()
         self._missing_at.clear()
         self._next = dict(positions)
         if positions:
@@ -108,19 +126,19 @@ class ExactConsumer(driver.Consumer):
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         """Forget acks of source topics: the compiled StreamIterator writes them here past `ack()`."""
-        for tp in [tp for tp in self._acked if self._engine.is_source(tp.topic)]:
+        for tp in [tp for tp in self._acked if _owner(self.app).is_source(tp.topic)]:
             self._acked.pop(tp)
             self._acked_index.pop(tp, None)
         return super()._filter_tps_with_pending_acks(topics)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Keep no gaps for source topics: a batch is one offset to Faust, and all before it looks like a gap."""
-        if not self._engine.is_source(tp.topic):
+        if not _owner(self.app).is_source(tp.topic):
             await super()._add_gap(tp, offset_from, offset_to)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Trip the wire: were Faust to commit a source offset, it could pass what is still in flight."""
-        if any(self._engine.is_source(tp.topic) for tp in offsets):
+        if any(_owner(self.app).is_source(tp.topic) for tp in offsets):
             crash(f"Faust tried to commit {dict(offsets)}")
         return await super()._commit(offsets)
 
@@ -136,12 +154,12 @@ class ExactConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what is under way before anyone else may take over."""
-        await self._engine.quiesce()
+        await _owner(self.app).quiesce()
         await super().on_partitions_revoked(revoked)
 
     async def on_stop(self) -> None:
         """Drain."""
-        await self._engine.close()
+        await _owner(self.app).close()
         await super().on_stop()
 
 
@@ -161,13 +179,13 @@ class ExactRecovery(Recovery):
                 return
             self.signal_recovery_start.clear()
             generation = self._generation_id
-            engine: Engine = self.app.engine  # type: ignore[attr-defined]
+            owner = _owner(self.app)
             try:
                 self._set_recovery_started()
-                await self._wait(engine.recover(generation))
+                await self._wait(owner.recover(generation))
                 self._set_recovery_ended()
                 await self._resume_streams(generation)
-                engine.resume()
+                owner.resume()
             except (RebalanceAgain, IllegalStateError):
                 continue  # the group moved on meanwhile: the next signal is there already or on its way
             except ServiceStopped:
@@ -256,7 +274,7 @@ exact_app_options: Mapping[str, Any] = {
 }
 
 
-def use_exact_parts(app: faust.App, engine: Engine) -> None:
+def use_exact_parts(app: faust.App, engine: PartitionOwner) -> None:
     """Put the engine, and the consumer that serves it, into an app."""
     app.engine = engine  # type: ignore[attr-defined]
     app.transport = ExactTransport(app.conf.broker_consumer, app)

@@ -194,4 +194,4 @@ async def test_a_web_port_that_is_taken_is_one_line_and_status_1(broker, tmp_pat
         async with worker(broker, tmp_path, prefix, "--web-port", str(port)) as running:
             assert await running.ended() == 1
     assert running.log.read_text().count("\n") == 1
-    assert "choose another --web-port" in running.log.read_text()
+    assert "choose another port with --web-port" in running.log.read_text()
