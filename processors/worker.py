@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 #: Rows are written over and over: compaction must come soon enough that recovery reads little.
 CHANGELOG_CONFIGS = (
     ("cleanup.policy", "compact"),
+    ("max.message.bytes", str(8 << 20)),
     ("segment.bytes", str(16 << 20)),
     ("segment.ms", "600000"),
     ("min.cleanable.dirty.ratio", "0.2"),

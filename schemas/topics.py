@@ -27,6 +27,9 @@ HEADER_SOURCE_OFFSET = "source.offset"
 HEADER_SOURCE_TIMESTAMP = "source.timestamp"  # ms: when the frame was received
 
 _DAY_MS = 86_400_000
+
+#: A frame of the largest size that a raw topic takes must fit the dead letters with all their headers.
+_ROOM_FOR_HEADERS = ("max.message.bytes", str(2 << 20))
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -95,13 +98,13 @@ class Topics:
         return (
             TopicSpec(self.raw_liquidations, partitions, kept),
             TopicSpec(self.raw_trades, partitions, kept),
-            TopicSpec(self.dead_letters, partitions, kept),
+            TopicSpec(self.dead_letters, partitions, (*kept, _ROOM_FOR_HEADERS)),
         )
 
     def result_specs(self, windows: Iterable[Duration], partitions: int = DEFAULT_PARTITIONS) -> tuple[TopicSpec, ...]:
         """Return what the processors write to; finals are small and kept for good, the rest 30 days."""
         finals = (("retention.ms", "-1"),)
-        trouble = (("retention.ms", str(30 * _DAY_MS)),)
+        trouble = (("retention.ms", str(30 * _DAY_MS)), _ROOM_FOR_HEADERS)
         return (
             *(TopicSpec(self.liquidation_volume(w.text), partitions, finals) for w in windows),
             *(TopicSpec(self.trade_imbalance(w.text), partitions, finals) for w in windows),

@@ -21,8 +21,9 @@ from processors.engine.crash import crash
 from processors.engine.partition import OwnedPartition
 from processors.engine.positions import position_key
 from processors.engine.recovery import load_rows
-from processors.engine.seams import broker_reached, committed_offsets, use_exact_parts
+from processors.engine.seams import broker_reached, committed_offsets, group_identity, use_exact_parts
 from processors.engine.step import Changes, Step
+from processors.engine.transaction_requests import GroupIdentity
 from processors.engine.transactions import PartitionWriter
 
 log = structlog.get_logger(__name__)
@@ -148,7 +149,12 @@ class Engine:
 
     def _new_partition(self, tp: TP) -> OwnedPartition:
         writer = PartitionWriter(self._bootstrap, self.app.conf.id, tp, self._changelog(tp).topic)
-        return OwnedPartition(tp, self._new_step(tp), writer, self._publish)
+        return OwnedPartition(tp, self._new_step(tp), writer, self._identity, self._publish)
+
+    def _identity(self) -> GroupIdentity:
+        """Return what the group knows us by in the generation that we took our partitions over in."""
+        assert self._generation is not None
+        return group_identity(self.app, self._generation)
 
     def _publish(self, tp: TP, changes: Changes) -> None:
         """Show committed rows in the table."""

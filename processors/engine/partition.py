@@ -10,12 +10,14 @@ from processors.engine.batches import Batch
 from processors.engine.crash import crash
 from processors.engine.positions import decode_position, encode_position, position_key
 from processors.engine.step import Changes, Step
+from processors.engine.transaction_requests import GroupIdentity
 from processors.engine.transactions import PartitionWriter
 
 #: Records that may wait for a transaction before the stream has to: what a crash makes to be read again.
 PENDING_RECORDS_MAX = 50_000
 
 OnCommit = Callable[[TP, Changes], None]
+Identity = Callable[[], GroupIdentity]
 
 
 class OwnedPartition:
@@ -25,12 +27,14 @@ class OwnedPartition:
     small and quick when there is little to do, and few and large under a backlog.
     """
 
-    def __init__(self, source: TP, step: Step, writer: PartitionWriter, on_commit: OnCommit) -> None:
+    def __init__(
+        self, source: TP, step: Step, writer: PartitionWriter, identity: Identity, on_commit: OnCommit
+    ) -> None:
         self.source, self.step, self.writer = source, step, writer
         self.position = 0
         self.records = self.batches = self.transactions = 0
         self.transaction_seconds = 0.0
-        self._on_commit = on_commit
+        self._identity, self._on_commit = identity, on_commit
         self._pending = 0
         self._committing: asyncio.Task[None] | None = None
 
@@ -73,7 +77,7 @@ class OwnedPartition:
                 began = time.perf_counter()
                 changes = self.step.take()
                 changes.rows[position_key(self.source.partition)] = encode_position(self.position)
-                await self.writer.hand_over(changes, self.position)
+                await self.writer.hand_over(changes, self.position, self._identity())
                 self._on_commit(self.source, changes)
                 self.transactions += 1
                 self.transaction_seconds += time.perf_counter() - began

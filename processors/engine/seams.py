@@ -24,6 +24,7 @@ from mode import Service
 
 from processors.engine.batches import Batch
 from processors.engine.crash import crash
+from processors.engine.transaction_requests import GroupIdentity
 
 log = structlog.get_logger(__name__)
 
@@ -284,6 +285,12 @@ async def committed_offsets(app: faust.App, tps: Iterable[TP]) -> dict[TP, int |
     """Return the group's committed offsets; None where it has none."""
     thread = app.consumer._thread  # type: ignore[attr-defined]
     return {tp: await thread.call_thread(thread._consumer.committed, TopicPartition(*tp)) for tp in tps}
+
+
+def group_identity(app: faust.App, generation: int) -> GroupIdentity:
+    """Return who we are in the group, as a member of that generation."""
+    coordinator = app.consumer._thread._consumer._coordinator  # type: ignore[attr-defined]
+    return GroupIdentity(generation, coordinator.member_id, app.conf.consumer_group_instance_id or None)
 
 
 def broker_reached(app: faust.App) -> bool:

@@ -1,72 +1,57 @@
 """The one place where rows, results and offset of a source partition are handed over together, or not at all."""
 
-from collections.abc import Mapping
+import time
 
-import aiokafka.producer.sender
-from aiokafka import AIOKafkaProducer
-from aiokafka.structs import TopicPartition
 from faust.types import TP
 
+from processors.engine.record_batches import records_by_partition, transactional_batches
 from processors.engine.step import Changes
+from processors.engine.transaction_client import TransactionClient
+from processors.engine.transaction_requests import CommitTransaction, GroupIdentity, InitProducerId, TxnOffsetCommit
 
-#: aiokafka waits this long before it asks again while the coordinator still ends the transaction before: 20 ms by
-#: default, which would be most of a small transaction's time.
-aiokafka.producer.sender.BACKOFF_OVERRIDE = 0.002
+#: A transaction that is open for longer is aborted by the broker, and its owner shut out.
+TRANSACTION_TIMEOUT_MS = 30_000
 
-TRANSACTION_TIMEOUT_MS = 15_000
+
+def transactional_id(group: str, source: TP) -> str:
+    """Return the id that whoever owns the source partition writes under: taking it shuts out whoever did before."""
+    return f"{group}-{source.topic}-{source.partition}"
 
 
 class PartitionWriter:
-    """The transactional producer of one source partition.
-
-    Its id is made of the source partition alone, so whoever takes the partition over fences whoever had it, and the
-    broker aborts what the other left open.
-    """
+    """Writes for one source partition, as the only one who can."""
 
     def __init__(self, bootstrap: str, group: str, source: TP, changelog: str) -> None:
-        self._group, self._source, self._changelog = group, source, changelog
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
-            transactional_id=f"{group}-{source.topic}-{source.partition}",
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            acks="all",
-            linger_ms=0,
-            max_batch_size=1 << 20,
-            retry_backoff_ms=10,
-        )
+        self._group, self._source, self._changelog = group, source, TP(changelog, source.partition)
+        self._client = TransactionClient(bootstrap, transactional_id(group, source))
+        self._producer = (-1, -1)  # id and epoch
 
     async def fence(self) -> None:
         """Shut out every earlier owner; from here on its open transaction is aborted and it can begin no other."""
-        await self._producer.start()
+        await self._client.start()
+        await self._client.partitions_of(self._changelog.topic)
+        request = InitProducerId(self._client.transactional_id, TRANSACTION_TIMEOUT_MS)
+        answer = await self._client.ask_transaction_coordinator(request)
+        self._producer = (answer.producer_id, answer.producer_epoch)
 
-    async def hand_over(self, changes: Changes, next_offset: int) -> None:
+    async def hand_over(self, changes: Changes, next_offset: int, identity: GroupIdentity) -> None:
         """Commit rows, results and the offset to go on from in one transaction.
 
-        Every send is awaited before the offset follows: aiokafka commits even where a send has failed. Any exception
-        leaves the outcome unknown, and the caller must not go on.
+        The offset follows when all records are in, and the commit when the offset is. Any exception leaves the outcome
+        unknown, and the caller must not go on.
         """
-        producer, source = self._producer, self._source
-        await producer.begin_transaction()
-        sent = [
-            await producer.send(self._changelog, key=key, value=row, partition=source.partition)
-            for key, row in changes.rows.items()
-        ]
-        for result in changes.results:
-            sent.append(  # noqa: PERF401 - a comprehension of this length hides that sending waits for room
-                await producer.send(
-                    result.topic,
-                    key=result.key,
-                    value=result.value,
-                    timestamp_ms=result.timestamp_ms,
-                    headers=list(result.headers),  # aiokafka takes no other sequence
-                )
-            )
-        for delivery in sent:
-            await delivery
-        offsets: Mapping[TopicPartition, int] = {TopicPartition(source.topic, source.partition): next_offset}
-        await producer.send_offsets_to_transaction(offsets, self._group)
-        await producer.commit_transaction()
+        client, producer = self._client, self._producer
+        partitions = {result.topic: await client.partitions_of(result.topic) for result in changes.results}
+        records = records_by_partition(changes, self._changelog, time.time_ns() // 1_000_000, partitions.__getitem__)
+        waiting = {tp: transactional_batches(some, *producer) for tp, some in records.items()}
+        while waiting:
+            await client.append({tp: batches.pop(0) for tp, batches in waiting.items()})
+            waiting = {tp: batches for tp, batches in waiting.items() if batches}
+        offset = TxnOffsetCommit(client.transactional_id, producer, self._group, identity, self._source, next_offset)
+        await client.ask_group_coordinator(self._group, offset)
+        answer = await client.ask_transaction_coordinator(CommitTransaction(client.transactional_id, producer))
+        self._producer = (answer.producer_id, answer.producer_epoch)
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._producer.stop()
+        await self._client.close()

@@ -11,6 +11,7 @@ from processors.engine.batches import Batch
 from processors.engine.partition import OwnedPartition
 from processors.engine.positions import encode_position, position_key
 from processors.engine.step import Changes
+from processors.engine.transaction_requests import NOBODY
 
 SOURCE = TP("raw", 3)
 
@@ -37,7 +38,7 @@ class SlowWriter:
     def __init__(self):
         self.committed, self.gate, self.closed = [], asyncio.Event(), False
 
-    async def hand_over(self, changes, next_offset):
+    async def hand_over(self, changes, next_offset, identity):
         await self.gate.wait()
         self.committed.append((changes, next_offset))
 
@@ -48,7 +49,7 @@ class SlowWriter:
 @pytest.fixture
 def owned():
     seen = []
-    partition = OwnedPartition(SOURCE, Adder(), SlowWriter(), lambda tp, changes: seen.append(changes))
+    partition = OwnedPartition(SOURCE, Adder(), SlowWriter(), lambda: NOBODY, lambda tp, changes: seen.append(changes))
     partition.seen = seen
     return partition
 
@@ -140,7 +141,7 @@ async def test_a_transaction_that_fails_ends_the_worker(owned, monkeypatch):
     died = []
     monkeypatch.setattr(module, "crash", lambda what, error=None: died.append(error))
 
-    async def fail(changes, next_offset):
+    async def fail(changes, next_offset, identity):
         raise OSError("gone")
 
     owned.writer.hand_over = fail

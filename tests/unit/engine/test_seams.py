@@ -7,11 +7,14 @@ new source, before changing the fingerprint here.
 import hashlib
 import inspect
 
-import aiokafka.producer.sender
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.producer.producer import AIOKafkaProducer
+from aiokafka.protocol.api import Request, RequestStruct
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.base import Collection
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -50,8 +53,14 @@ PIECES = [
     (Table.on_key_set, "CommittedTable refuses writes", "a370e35ca55c"),
     (Table.on_key_del, "CommittedTable refuses writes", "4f2900b2f9d2"),
     (Collection.on_rebalance, "leaves the memory store's rows to the engine", "0812ad692171"),
-    (AIOKafkaProducer.send_offsets_to_transaction, "the offset in the transaction", "4b58002b4496"),
-    (AIOKafkaProducer.commit_transaction, "PartitionWriter.hand_over", "c7f9677c8941"),
+    (PartitionAssignor.on_assignment, "ExactAssignor passes it our present address", "72f34bf053d6"),
+    (AIOKafkaClient.send, "TransactionClient sends with it; its errors are told apart", "246b277687d7"),
+    (AIOKafkaClient.coordinator_lookup, "TransactionClient asks who coordinates", "19cc69fb75f8"),
+    (AIOKafkaConnection.send, "requests of our own are built and written", "5909ea32f4ef"),
+    (AIOKafkaConnection._handle_frame, "answers of our own are read", "46a7d9b8cf7c"),
+    (Request.prepare, "picks the one version that our requests have", "3a65d9fdefe3"),
+    (RequestStruct.build_request_header, "flexible headers", "a3b54a5d4d46"),
+    (_DefaultRecordBatchBuilderPy.append, "record_batches builds with its compiled twin", "9c5ddd13af84"),
     (AIOKafkaConsumer.committed, "committed_offsets()", "d8706147ab15"),
     (Fetcher.end_offsets, "recovery reads the true end through _isolation_level", "d03333ff4f87"),
 ]
@@ -70,8 +79,3 @@ def source_of(piece):
 )
 def test_upstream_is_what_the_engine_was_written_against(piece, dependent, expected):
     assert fingerprint(source_of(piece)) == expected, f"upstream changed what this stands on: {dependent}"
-
-
-def test_aiokafka_still_waits_by_the_constant_that_is_shortened():
-    assert aiokafka.producer.sender.BACKOFF_OVERRIDE == 0.002
-    assert "BACKOFF_OVERRIDE" in inspect.getsource(aiokafka.producer.sender.AddPartitionsToTxnHandler)
