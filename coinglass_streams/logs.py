@@ -55,9 +55,10 @@ def configure_logs(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # What these tell at info is for their own developers; at debug everything is shown.
-    for library in ("aiokafka", "faust", "mode", "websocket", "websockets"):
-        logging.getLogger(library).setLevel("DEBUG" if level == "debug" else "WARNING")
+    # What these tell at info is for their own developers; at debug everything is shown. aiokafka logs every attempt to
+    # reach a broker as an error: we say ourselves, and once, when it is lost and when it is back.
+    for library, least in {"aiokafka": "CRITICAL", "faust": "WARNING", "mode": "WARNING"}.items():
+        logging.getLogger(library).setLevel("DEBUG" if level == "debug" else least)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import logging
 import math
 
 from aiokafka import AIOKafkaProducer
@@ -43,9 +42,3 @@ async def close_producer(producer: AIOKafkaProducer) -> None:
             sender.cancel()
             await asyncio.wait([sender], timeout=STOP_SECONDS_MAX)
         await producer.client.close()
-
-
-def quieten_aiokafka() -> None:
-    """Leave broker trouble to our own lines: aiokafka logs several for each attempt, four times a second."""
-    verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
-    logging.getLogger("aiokafka").setLevel(logging.WARNING if verbose else logging.CRITICAL)

@@ -24,7 +24,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from producer.buffer import Buffer
 from producer.entries import DeadLetterEntry, Entry, FrameEntry, MarkEntry
-from producer.kafka_client import close_producer, make_producer, quieten_aiokafka
+from producer.kafka_client import close_producer, make_producer
 from producer.marks import FeedMark, encode_mark
 from producer.protocol import RawKind
 from producer.settings import ProducerSettings
@@ -99,7 +99,6 @@ class Publisher:
 
     async def start(self) -> None:
         """Connect, and learn the partitions. Raises OperationError if the broker does not serve us."""
-        quieten_aiokafka()
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
                 self._producer = await self._started()

@@ -1,19 +1,16 @@
-"""`coinglass-streams kafka`: an embedded single-node Apache Kafka, until a signal comes."""
+"""`coinglass-streams kafka`: an embedded Apache Kafka of one node or three, until a signal comes."""
 
 import asyncio
 import contextlib
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import structlog
 
 from coinglass_streams import options
 from coinglass_streams.options import option
-
-if TYPE_CHECKING:
-    from sandbox.kafka import KafkaSettings
 
 log = structlog.get_logger()
 
@@ -27,16 +24,20 @@ log = structlog.get_logger()
     default=Path("data/kafka"),
     help="Folder for the data, the configuration and Kafka's log; made if missing, kept at the end.",
 )
-def kafka(port: int, data_dir: Path) -> None:
-    """Run an embedded single-node Apache Kafka in the foreground. Downloads it when run for the first time."""
-    from sandbox.kafka import KafkaSettings
+@option(
+    "--nodes",
+    type=click.Choice([1, 3]),
+    default=1,
+    help="Brokers. Three listen on --port and the two after it, keep three copies of everything, and one may die.",
+)
+def kafka(port: int, data_dir: Path, nodes: int) -> None:
+    """Run an embedded Apache Kafka in the foreground. Downloads it when run for the first time."""
+    asyncio.run(_run_until_signal(_run_one(port, data_dir) if nodes == 1 else _run_several(port, data_dir, nodes)))
 
-    asyncio.run(_run_until_signal(KafkaSettings(port=port, data_dir=data_dir)))
 
-
-async def _run_until_signal(settings: "KafkaSettings") -> None:
+async def _run_until_signal(running: Coroutine[None, None, None]) -> None:
     """Return after a clean stop; raises OperationError where Kafka does not start, or dies."""
-    run = asyncio.create_task(_run(settings))
+    run = asyncio.create_task(running)
 
     def stop() -> None:
         if not run.cancelling():  # a second signal, such as a supervisor's after Ctrl-C, must not cut the stop short
@@ -48,9 +49,17 @@ async def _run_until_signal(settings: "KafkaSettings") -> None:
         await run
 
 
-async def _run(settings: "KafkaSettings") -> None:
-    from sandbox.kafka import EmbeddedKafka
+async def _run_one(port: int, data_dir: Path) -> None:
+    from sandbox.kafka import EmbeddedKafka, KafkaSettings
 
-    async with EmbeddedKafka(settings) as embedded:
-        log.info("kafka ready", broker=embedded.bootstrap, data_dir=str(settings.data_dir))
+    async with EmbeddedKafka(KafkaSettings(port=port, data_dir=data_dir)) as embedded:
+        log.info("kafka ready", broker=embedded.bootstrap, data_dir=str(data_dir))
         await embedded.run_until_death()
+
+
+async def _run_several(port: int, data_dir: Path, nodes: int) -> None:
+    from sandbox.kafka import ClusterSettings, EmbeddedCluster
+
+    async with EmbeddedCluster(ClusterSettings(port=port, data_dir=data_dir, nodes=nodes)) as cluster:
+        log.info("kafka ready", broker=cluster.bootstrap, data_dir=str(data_dir), nodes=nodes)
+        await cluster.run_while_quorate()

@@ -19,7 +19,7 @@ from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
+from faust.types import TP, AppT
 from mode import Service
 
 from processors.engine.batches import Batch
@@ -145,13 +145,20 @@ class ExactConsumer(driver.Consumer):
 
     @Service.task
     async def _watch_coordination(self) -> None:
-        """End the worker if aiokafka's work for the group has ended: it would sit there and do nothing."""
+        """Tell when the broker is lost and back; end the worker if aiokafka's work for the group has ended.
+
+        It would sit there and do nothing.
+        """
+        reached = False
         while not self.should_stop:
             await self.sleep(1.0)
             consumer = self._thread._consumer
             task = getattr(consumer and consumer._coordinator, "_coordination_task", None)
             if task is not None and task.done() and not self.should_stop:
                 crash("the work for the consumer group ended", None if task.cancelled() else task.exception())
+            if reached != broker_reached(self.app) and not self.should_stop:
+                reached = not reached
+                log.info("engine.broker_reached") if reached else log.warning("engine.broker_lost")
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what is under way before anyone else may take over."""
@@ -293,7 +300,7 @@ def group_identity(app: faust.App, generation: int) -> GroupIdentity:
     return GroupIdentity(generation, coordinator.member_id, app.conf.consumer_group_instance_id or None)
 
 
-def broker_reached(app: faust.App) -> bool:
+def broker_reached(app: faust.App | AppT) -> bool:
     """Whether the group's coordinator is known, which aiokafka forgets when it loses it."""
     thread = getattr(app.consumer, "_thread", None)
     consumer = thread._consumer if thread is not None else None
