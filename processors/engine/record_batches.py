@@ -24,7 +24,9 @@ def records_by_partition(
     Results go by their key, and those without one where the source partition's number would; `partitions_of` returns
     a topic's partitions in order.
     """
-    sorted_out: dict[TP, list[Record]] = {changelog: [(key, row, now_ms, []) for key, row in changes.rows.items()]}
+    sorted_out: dict[TP, list[Record]] = {}
+    if changes.rows:
+        sorted_out[changelog] = [(key, row, now_ms, []) for key, row in changes.rows.items()]
     for result in changes.results:
         partitions = partitions_of(result.topic)
         if result.key is None:
