@@ -75,4 +75,16 @@ async def ensure_topics(
         refusal = for_code(code)
         if code and refusal is not TopicAlreadyExistsError:  # another worker may have been quicker
             raise OperationError(f"the broker did not make {name}: {(detail and detail[0]) or refusal.__name__}")
+    await _until_known(client, wanted)
     return tuple(spec.name for spec in missing)
+
+
+async def _until_known(client: AIOKafkaAdminClient, names: Iterable[str]) -> None:
+    """Return once the broker answers for all topics: it makes them before its metadata has them."""
+    wanted = set(names)
+    try:
+        async with asyncio.timeout(REACH_SECONDS_MAX):
+            while missing := wanted - (await partition_counts(client, wanted)).keys():  # noqa: ASYNC110 - it is elsewhere
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise OperationError(f"the broker made {min(missing)} and does not know it: look at its log") from error

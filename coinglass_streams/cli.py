@@ -1,6 +1,7 @@
 """The command's entry: finds the subcommand, and turns every expected failure into one line and an exit status."""
 
 import importlib
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -57,8 +58,9 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage."""
-    # Until a subcommand listens for it itself there is nothing to drain.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Until a subcommand listens there is nothing to drain; and what is importing might catch an exception.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     try:
         status = root.main(prog_name=PROGRAM, standalone_mode=False) or 0
     except click.UsageError as error:

@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from collections.abc import Callable
+from types import TracebackType
 
 import structlog
 
@@ -65,13 +65,9 @@ def configure_logs(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    sys.excepthook = _scrubbing_hook(sys.excepthook)
+    sys.excepthook = _log_crash
 
 
-def _scrubbing_hook(hook: Callable[..., object]) -> Callable[..., object]:
-    del hook
-
-    def show(kind: type[BaseException], error: BaseException, trace: object) -> None:
-        logging.getLogger("coinglass_streams").critical("crashed", exc_info=(kind, error, trace))  # type: ignore[arg-type]
-
-    return show
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what nobody caught, so that it is scrubbed too."""
+    logging.getLogger("coinglass_streams").critical("crashed", exc_info=(kind, error, trace))

@@ -90,34 +90,40 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     try:
         values = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.BadParameter(f"{path} cannot be read: {error}", ctx, param) from error
-    name = ctx.command.name or ""
-    flags = _flags_by_subcommand(ctx)
-    shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
+        why = error.strerror if isinstance(error, OSError) else error
+        raise click.BadParameter(f"{path} cannot be read: {why}", ctx, param) from error
+    name, flags = ctx.command.name or "", _flags_by_subcommand(ctx)
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    shared = {key: value for key, value in values.items() if key not in tables}
     for place, keys, known in (
         ("", shared.keys(), set[str]().union(*flags.values())),
-        ("", {key for key, value in values.items() if isinstance(value, dict)}, flags.keys()),
-        *((f"[{table}] ", values.get(table, {}).keys(), flags[table].keys()) for table in flags),
+        ("", tables.keys(), flags.keys()),
+        *(
+            (f"[{table}] ", settings.keys(), flags[table].keys())
+            for table, settings in tables.items()
+            if table in flags
+        ),
     ):
         for key in sorted(keys - known):
             raise click.BadParameter(f"{path}: {place}there is no {key!r}", ctx, param)
-    settings = {**shared, **values.get(name, {})}
-    defaults = {flags[name][key]: value for key, value in settings.items() if key in flags[name]}
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    defaults = dict(ctx.default_map or {})
+    for key, value in {**shared, **tables.get(name, {})}.items():
+        if key in flags[name]:
+            flag = flags[name][key]
+            defaults[flag.name or ""] = [value] if flag.multiple and not isinstance(value, list) else value
+    ctx.default_map = defaults
 
 
-def _flags_by_subcommand(ctx: click.Context) -> dict[str, dict[str, str]]:
-    """Return, for each subcommand, its flags without dashes and the parameters that take them."""
+def _flags_by_subcommand(ctx: click.Context) -> dict[str, dict[str, click.Option]]:
+    """Return, for each subcommand, its flags by their names without dashes."""
     root = ctx.find_root()
     group = root.command
     assert isinstance(group, click.Group)
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, click.Option]] = {}
     for name in group.list_commands(root):
         command = group.get_command(root, name)
-        parameters = command.params if command else []
-        found[name] = {
-            flag.removeprefix("--"): p.name or "" for p in parameters for flag in p.opts if p.name != "config"
-        }
+        options = [p for p in (command.params if command else []) if isinstance(p, click.Option) and p.name != "config"]
+        found[name] = {flag.removeprefix("--"): p for p in options for flag in p.opts}
     return found
 
 

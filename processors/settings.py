@@ -37,6 +37,8 @@ class WorkerSettings:
         # Kafka's limit for a topic's name is 249, and changelogs begin with the id.
         if not 0 < len(self.app_id) <= 100 or not set(self.app_id) <= _NAME_CHARACTERS:
             raise UsageError(f"--app-id {self.app_id!r}: use 1 to 100 letters, digits, dots, dashes, underscores")
+        if self.member is not None and not (0 < len(self.member) <= 100 and set(self.member) <= _NAME_CHARACTERS):
+            raise UsageError(f"--member {self.member!r}: use 1 to 100 letters, digits, dots, dashes, underscores")
 
     @property
     def window_sizes(self) -> tuple[WindowSize, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import faust
 import structlog
@@ -31,6 +32,7 @@ CHANGELOG_CONFIGS = (
 
 def run_worker(settings: WorkerSettings) -> None:
     """Run until a signal; returns after draining. Raises StreamsError where it cannot start."""
+    _make_folder(settings.state_dir)
     raw_partitions = asyncio.run(_prepare_topics(settings))
     registry, windows = settings.schema_registry, settings.window_sizes
     pipeline = PipelineSettings(
@@ -63,6 +65,15 @@ def _run_until_signal(engine: Engine) -> None:
     log.info("worker.stopped")
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperationError(
+            f"the folder {folder} cannot be made ({error.strerror}): choose another --state-dir"
+        ) from error
+
+
 async def _prepare_topics(settings: WorkerSettings) -> dict[str, int]:
     """Make the topics that are missing, and return how many partitions each raw topic has."""
     async with connected(settings.bootstrap) as client:
@@ -70,7 +81,15 @@ async def _prepare_topics(settings: WorkerSettings) -> dict[str, int]:
         made = list(await ensure_topics(client, topics.raw_specs()))
         counts = dict(await partition_counts(client, topics.raw))
         made += await ensure_topics(client, topics.result_specs(settings.windows))
-        made += await ensure_topics(client, _changelog_specs(settings, counts))
+        changelogs = _changelog_specs(settings, counts)
+        made += await ensure_topics(client, changelogs)
+        stands = await partition_counts(client, [spec.name for spec in changelogs])
+    for spec in changelogs:
+        if stands[spec.name] != spec.partitions:
+            raise OperationError(
+                f"{spec.name} has {stands[spec.name]} partitions and its raw topic {spec.partitions}: keys have moved, "
+                "so this state cannot go on; use a new --app-id"
+            )
     if made:
         log.info("worker.topics_made", topics=" ".join(made))
     return counts

@@ -134,10 +134,10 @@ class Feed:
         backoff = Backoff(settings.backoff_first_ms, settings.backoff_ms_max, settings.healthy_after_ms)
         while not self._stopping.is_set():
             began_s = time.monotonic()
-            event, why, lasted_ms = "feed-unreachable", "", 0
+            event, why, lasted_ms = "feed.unreachable", "", 0
             try:
                 feed = self._connect()
-                event, began_s = "feed-lost", time.monotonic()
+                event, began_s = "feed.lost", time.monotonic()
                 self._follow(feed)
             except ClosedByUsError:
                 return
@@ -147,7 +147,7 @@ class Feed:
                 raise self._refusal(refused.status) from None
             except LOST as error:
                 why = _describe(error)
-            if event == "feed-lost":
+            if event == "feed.lost":
                 lasted_ms = int((time.monotonic() - began_s) * 1000)
             pause_ms = backoff.pause_ms(random.random(), lasted_ms)  # noqa: S311 - jitter, not cryptography
             log.warning(event, url=settings.place, error=self._scrub(why), retry_in_ms=pause_ms)
@@ -187,7 +187,7 @@ class Feed:
             feed.send(protocol.opened(_now_ms()).text)
             stats.connections += 1
             intake.subscribed(_now_ms())
-            log.info("feed-subscribed", url=settings.place, connection=connection, channels=len(settings.channels))
+            log.info("feed.subscribed", url=settings.place, connection=connection, channels=len(settings.channels))
             self._read(feed, sock, protocol, intake)
         finally:
             intake.ended(_now_ms(), protocol.heard_at_ms)
@@ -260,7 +260,7 @@ class Feed:
         covered = intake.covered
         intake.tick(now_ms, protocol.heard_at_ms)
         if covered and not intake.covered:
-            log.warning("buffer-full", buffer_bytes=self._buffer.used_bytes)
+            log.warning("feed.buffer_full", buffer_bytes=self._buffer.used_bytes)
 
     def _scrub(self, text: str) -> str:
         key = self._settings.api_key
@@ -290,7 +290,7 @@ class NoticeLog:
         if time.monotonic() < self._next_at_s:
             self._unlogged += 1
             return
-        log.info("feed-notice", text=self._scrub(message.text), unlogged=self._unlogged)
+        log.info("feed.notice", text=self._scrub(message.text), unlogged=self._unlogged)
         self._unlogged, self._next_at_s = 0, time.monotonic() + NOTICES_LOGGED_EVERY_S
 
 

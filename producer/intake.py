@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from producer.buffer import Buffer
 from producer.entries import DeadLetterEntry, FrameEntry
-from producer.marks import Coverage
+from producer.marks import Stretch
 from producer.protocol import Notice, Placed, Pong, Unplaced
 from producer.stats import Stats
 
@@ -30,7 +30,7 @@ class Intake:
         frame_bytes_max: int,
     ) -> None:
         self._connection = connection.encode()
-        self._coverage = Coverage(connection, channels, mark_every_ms)
+        self._stretch = Stretch(connection, channels, mark_every_ms)
         self._buffer = buffer
         self._stats = stats
         self._frame_bytes_max = frame_bytes_max
@@ -39,7 +39,7 @@ class Intake:
     @property
     def covered(self) -> bool:
         """Whether what arrives is being kept."""
-        return self._coverage.covered
+        return self._stretch.covered
 
     def subscribed(self, now_ms: int) -> None:
         """Begin: the subscription was sent now."""
@@ -60,12 +60,12 @@ class Intake:
         else:
             reason, detail, payload = message.reason, message.detail, message.payload
             entry = DeadLetterEntry(reason, detail, payload, now_ms, self._connection, sequence)
-        if not ((self._coverage.covered or self._cover(now_ms)) and self._buffer.put(entry)):
+        if not ((self._stretch.covered or self._cover(now_ms)) and self._buffer.put(entry)):
             self._drop(FULL, now_ms)
             return
         if isinstance(message, Unplaced):
             stats.dead_letters[message.reason] += 1
-        self._coverage.heard(now_ms)
+        self._stretch.heard(now_ms)
 
     def pass_over(self, message: Notice | Pong) -> None:
         """Count what is not published."""
@@ -74,27 +74,27 @@ class Intake:
 
     def tick(self, now_ms: int, heard_at_ms: int) -> None:
         """Write the mark that is due; `heard_at_ms` is the last moment anything at all arrived."""
-        if not self._coverage.covered:
+        if not self._stretch.covered:
             self._cover(now_ms)
             return
-        self._coverage.heard(heard_at_ms)
-        if self._coverage.alive_due(now_ms) and not self._buffer.put(self._coverage.alive(now_ms)):
-            self._buffer.put_always(self._coverage.down(now_ms))
+        self._stretch.heard(heard_at_ms)
+        if self._stretch.alive_due(now_ms) and not self._buffer.put(self._stretch.alive(now_ms)):
+            self._buffer.put_always(self._stretch.down(now_ms))
 
     def ended(self, now_ms: int, heard_at_ms: int) -> None:
         """End: the connection is lost or was closed."""
-        if self._coverage.covered:
-            self._coverage.heard(heard_at_ms)
-            self._buffer.put_always(self._coverage.down(now_ms))
+        if self._stretch.covered:
+            self._stretch.heard(heard_at_ms)
+            self._buffer.put_always(self._stretch.down(now_ms))
 
     def _cover(self, now_ms: int) -> bool:
         """Begin to keep what arrives, if there is room for it."""
         if not self._buffer.roomy:
             return False
-        self._buffer.put_always(self._coverage.up(now_ms))
+        self._buffer.put_always(self._stretch.up(now_ms))
         return True
 
     def _drop(self, reason: str, now_ms: int) -> None:
         self._stats.dropped[reason] += 1
-        if self._coverage.covered:
-            self._buffer.put_always(self._coverage.down(now_ms))
+        if self._stretch.covered:
+            self._buffer.put_always(self._stretch.down(now_ms))

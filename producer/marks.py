@@ -14,24 +14,17 @@ from collections.abc import Sequence
 import msgspec
 
 from producer.entries import MarkEntry
+from schemas.records import json_struct
+
+_FeedMark = json_struct("feed_mark", forbid_unknown_fields=True)
 
 
-class FeedMark(msgspec.Struct, frozen=True):
-    """A mark as it is written; the fields are those of `feed_mark.avsc`."""
-
-    kind: str
-    at_ms: int
-    heard_at_ms: int
-    connection: str
-    channels: tuple[str, ...]
+def feed_mark(kind: str, at_ms: int, heard_at_ms: int, connection: str, channels: Sequence[str]) -> MarkEntry:
+    """Return a mark as an entry: JSON, with the fields of `feed_mark.avsc`."""
+    return MarkEntry(msgspec.json.encode(_FeedMark(kind, at_ms, heard_at_ms, connection, channels)), at_ms)
 
 
-def encode_mark(mark: FeedMark) -> MarkEntry:
-    """Return the mark as an entry, JSON."""
-    return MarkEntry(msgspec.json.encode(mark), mark.at_ms)
-
-
-class Coverage:
+class Stretch:
     """One connection's marks. `covered` says whether, by the marks so far, nothing is missing right now."""
 
     def __init__(self, connection: str, channels: Sequence[str], mark_every_ms: int) -> None:
@@ -70,4 +63,4 @@ class Coverage:
         return self._mark("down", now_ms)
 
     def _mark(self, kind: str, now_ms: int) -> MarkEntry:
-        return encode_mark(FeedMark(kind, now_ms, self._heard_at_ms, self._connection, self._channels))
+        return feed_mark(kind, now_ms, self._heard_at_ms, self._connection, self._channels)

@@ -25,7 +25,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from producer.buffer import Buffer
 from producer.entries import DeadLetterEntry, Entry, FrameEntry, MarkEntry
 from producer.kafka_client import close_producer, make_producer
-from producer.marks import FeedMark, encode_mark
+from producer.marks import feed_mark
 from producer.protocol import RawKind
 from producer.settings import ProducerSettings
 from producer.stats import Stats
@@ -208,7 +208,7 @@ class Publisher:
         except KafkaError as error:  # not handed over
             queue.extendleft(reversed(entries))
             self._broken, self._renew_pause_s = True, RENEW_PAUSE_S
-            log.warning("publish-refused", topic=place[0], partition=place[1], error=_name(error))
+            log.warning("publish.refused", topic=place[0], partition=place[1], error=_name(error))
             return
         self._in_flight[place] = time.monotonic()
         self._in_flight_entries += len(entries)
@@ -241,7 +241,7 @@ class Publisher:
     def _take_back(self, place: Partition, entries: list[Entry], error: BaseException) -> None:
         """Keep a refused batch for the next producer; an entry too large for the broker is replaced by its gap."""
         self._broken = True
-        log.warning("publish-refused", topic=place[0], partition=place[1], error=_name(error))
+        log.warning("publish.refused", topic=place[0], partition=place[1], error=_name(error))
         queue = self._queues[place]
         if not isinstance(error, MessageSizeTooLargeError):
             self._renew_pause_s = RENEW_PAUSE_S
@@ -255,7 +255,7 @@ class Publisher:
         """Return the marks that stand where a frame stood that the broker refuses to hold."""
         self._stats.refused += 1
         log.error(
-            "frame-refused",
+            "publish.frame_refused",
             topic=place[0],
             bytes=len(entry.payload),
             remedy="raise the topic's max.message.bytes",
@@ -265,8 +265,8 @@ class Publisher:
             return []
         connection, channels = entry.connection.decode(), self._settings.channels
         marks = [
-            encode_mark(FeedMark("down", entry.at_ms, entry.at_ms - 1, connection, channels)),
-            encode_mark(FeedMark("up", entry.at_ms + 1, entry.at_ms + 1, connection, channels)),
+            feed_mark("down", entry.at_ms, entry.at_ms - 1, connection, channels),
+            feed_mark("up", entry.at_ms + 1, entry.at_ms + 1, connection, channels),
         ]
         self._buffer.free(-sum(mark.cost_bytes for mark in marks))
         return list(marks)
@@ -295,11 +295,11 @@ class Publisher:
         try:
             self._producer = await self._started()
         except KafkaError as error:
-            log.warning("publish-no-broker", error=_name(error), retry_in_s=RENEW_PAUSE_S)
+            log.warning("publish.no_broker", error=_name(error), retry_in_s=RENEW_PAUSE_S)
             return
         self._broken, self._renew_pause_s = False, 0.0
         self._stats.renewals += 1
-        log.info("publish-renewed")
+        log.info("publish.renewed")
 
     async def _wait(self) -> None:
         """Wait for something to do, and a little longer, so that batches fill."""
@@ -311,7 +311,7 @@ class Publisher:
                     await self._woken.wait()
         await asyncio.sleep(self._settings.linger_ms / 1000)
         if self._homeless and self._producer is not None:
-            log.warning("topic-missing", remedy="make it again with 'coinglass-streams topics'")
+            log.warning("publish.topic_missing", remedy="make it again with 'coinglass-streams topics'")
             self._producer.client.force_metadata_update()
             await asyncio.sleep(RENEW_PAUSE_S)
         self._look_for_stall()
@@ -320,9 +320,9 @@ class Publisher:
         waiting_s = time.monotonic() - min(self._in_flight.values()) if self._in_flight else 0.0
         stalled = waiting_s >= STALLED_AFTER_S
         if stalled and not self._stalled:
-            log.warning("broker-stalled", seconds=round(waiting_s), buffer_bytes=self._buffer.used_bytes)
+            log.warning("publish.stalled", seconds=round(waiting_s), buffer_bytes=self._buffer.used_bytes)
         elif self._stalled and not stalled:
-            log.info("broker-answers-again", buffer_bytes=self._buffer.used_bytes)
+            log.info("publish.resumed", buffer_bytes=self._buffer.used_bytes)
         self._stalled = stalled
 
 

@@ -63,7 +63,7 @@ async def _prepare(settings: ProducerSettings, publisher: Publisher) -> None:
     async with connected(settings.bootstrap) as admin:
         made = await ensure_topics(admin, settings.topics.raw_specs())
     if made:
-        log.info("topics-made", topics=",".join(made))
+        log.info("producer.topics_made", topics=",".join(made))
     await publisher.start()
 
 
@@ -87,12 +87,12 @@ async def _feed_to_kafka(
     publishing = asyncio.create_task(publisher.run(), name="publish")
     publishing.add_done_callback(lambda _: feed_ended.set())
     feed.start()
-    log.info("producing", url=settings.place, broker=settings.bootstrap, channels=",".join(settings.channels))
+    log.info("producer.started", url=settings.place, broker=settings.bootstrap, channels=",".join(settings.channels))
     try:
         await _first_of(stop, feed_ended)
         feed.stop()
         await asyncio.to_thread(feed.wait_until_done)
-        log.info("draining", buffer_bytes=buffer.used_bytes, frames=stats.frames)
+        log.info("producer.draining", buffer_bytes=buffer.used_bytes, frames=stats.frames)
         publisher.finish()
         await _drained(publishing, abandon, settings.drain_timeout_ms / 1000)
         if not publishing.done():
@@ -107,7 +107,7 @@ async def _feed_to_kafka(
         feed.stop()
         publishing.cancel()
         await asyncio.wait([publishing])
-    log.info("stopped", frames=stats.frames, published=stats.published, dropped=stats.dropped.total())
+    log.info("producer.stopped", frames=stats.frames, published=stats.published, dropped=stats.dropped.total())
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

@@ -93,7 +93,7 @@ def _cached_or_downloaded(coordinates: Sequence[str], resolve: Callable[[Any], T
         return resolve(MavenContext(resolver=WholeFilesResolver(), offline=True))
     context = MavenContext(resolver=WholeFilesResolver(), timeout=TIMEOUT_SECONDS)
     what = " and ".join(coordinates)
-    log.info("downloading", artifacts=what, cache=str(context.repo_cache))
+    log.info("maven.downloading", artifacts=what, cache=str(context.repo_cache))
     try:
         with _lock(context):
             return resolve(context)

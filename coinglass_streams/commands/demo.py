@@ -58,11 +58,13 @@ def demo(
     """Run an embedded Kafka, a simulated feed, the producer and a worker with its dashboard, and show the finals."""
     from rich.console import Console
 
+    from processors.windows import window_sizes
     from sandbox.demo.run import Demo
     from sandbox.demo.screen import LiveScreen, PlainScreen
     from sandbox.demo.settings import DemoSettings, Ports
     from sandbox.simulate.faults import parse_faults
 
+    window_sizes(windows)
     ports = Ports(**_chosen_ports(kafka=port_kafka, feed=port_feed, web=port_web, metrics=port_metrics))
     committed = parse_faults(faults)
     with _folder(data_dir) as folder:
@@ -109,7 +111,10 @@ def _folder(given: Path | None) -> Iterator[Path]:
 @contextlib.contextmanager
 def _logs_in(file: Path) -> Iterator[None]:
     """Send our own logs to a file meanwhile: the terminal is for the display."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperationError(f"{file.parent} cannot be made ({error.strerror}): choose another --data-dir") from error
     [handler] = logging.getLogger().handlers
     assert isinstance(handler, logging.StreamHandler)
     with file.open("a", encoding="utf-8") as log:

@@ -68,9 +68,9 @@ async def _serve(settings: FeedSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with SimulatedFeed(settings) as feed:
         names = ",".join(fault.name for fault in settings.faults) or "none"
-        log.info("feed_ready", url=feed.url, rate=settings.rate_per_s, seed=settings.seed, faults=names)
+        log.info("simulate.ready", url=feed.url, rate=settings.rate_per_s, seed=settings.seed, faults=names)
         waiting = {asyncio.create_task(stopped.wait()), asyncio.create_task(feed.failed())}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-    log.info("feed_stopped", frames=feed.frames_sent)
+    log.info("simulate.stopped", frames=feed.frames_sent)

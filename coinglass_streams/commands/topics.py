@@ -18,7 +18,10 @@ def topics(
     broker: str, topics: Topics, schema_registry: str | None, partitions: int, windows: tuple[Duration, ...]
 ) -> None:
     """Create the topics that are missing, and describe them all: name, partitions, whether it was made now."""
-    del schema_registry
+    del schema_registry  # topics bear no schemas
+    from processors.windows import window_sizes
+
+    window_sizes(windows)
     asyncio.run(_make_and_describe(broker, topics, partitions, windows))
 
 

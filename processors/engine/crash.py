@@ -10,9 +10,8 @@ from typing import NoReturn
 
 import structlog
 
-from schemas.errors import StreamsError
-
 EXIT_CRASHED = 70
+REMEDY = "start the worker again, it recovers; if this repeats, see that --member and --app-id are not in use elsewhere"
 
 log = structlog.get_logger(__name__)
 
@@ -20,13 +19,13 @@ log = structlog.get_logger(__name__)
 def crash(what: str, error: BaseException | None = None) -> NoReturn:
     """End the process at once, with one line that says why.
 
-    An error that is meant for a person (a setting that cannot be) ends it with that error's own line and status.
+    An error that is meant for a person has an `exit_status`, and ends it with its own line and that status.
     """
-    if isinstance(error, StreamsError):
-        sys.stderr.write(f"coinglass-streams: {error}\n")
-        status = error.exit_status
+    status: int | None = getattr(error, "exit_status", None)
+    if status is not None:
+        sys.stderr.write(f"{error}\n")
     else:
-        log.critical("engine.crashed", what=what, error=repr(error), remedy="start the worker again: it recovers")
+        log.critical("engine.crashed", what=what, error=repr(error), remedy=REMEDY)
         status = EXIT_CRASHED
     logging.shutdown()
     sys.stderr.flush()

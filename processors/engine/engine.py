@@ -18,9 +18,10 @@ from faust.types import TP, EventT, TableT
 
 from processors.engine.batches import Batch, BatchSchema
 from processors.engine.crash import crash
+from processors.engine.errors import StateMismatchError
 from processors.engine.partition import OwnedPartition
 from processors.engine.positions import position_key
-from processors.engine.recovery import load_rows
+from processors.engine.recovery import load_rows, log_ends
 from processors.engine.seams import broker_reached, committed_offsets, group_identity, use_exact_parts
 from processors.engine.step import Changes, Step
 from processors.engine.transaction_requests import GroupIdentity
@@ -94,6 +95,10 @@ class Engine:
     def positions(self) -> Mapping[TP, int]:
         """Return the offset each owned partition goes on from."""
         return {tp: partition.position for tp, partition in self.partitions.items()}
+
+    def missed(self, tp: TP, offsets: int) -> None:
+        """Take note that so many offsets are not in the log any more, or never held a record."""
+        self.partitions[tp].missed += offsets
 
     async def recover(self, generation: int) -> None:
         """Take over what this generation of the group assigned to us."""
@@ -170,11 +175,17 @@ class Engine:
             return
         loaded = await load_rows(self._bootstrap, [self._changelog(p.source) for p in partitions])
         starts = await self.app.consumer.earliest_offsets(*(p.source for p in partitions))
+        ends = await log_ends(self._bootstrap, [TopicPartition(*p.source) for p in partitions])
         committed = await committed_offsets(self.app, [p.source for p in partitions])
         for partition in partitions:
             tp = partition.source
             rows = loaded[self._changelog(tp)]
             partition.restore(rows, starts[tp])
+            if partition.position > ends[TopicPartition(*tp)]:
+                raise StateMismatchError(
+                    f"the state of {tp.topic}/{tp.partition} is at {partition.position} and the log ends at "
+                    f"{ends[TopicPartition(*tp)]}: the topic was made anew; use a new --app-id"
+                )
             in_group = committed[tp]
             if position_key(tp.partition) in rows and in_group is not None and in_group != partition.position:
                 crash(f"{tp}: the state is at {partition.position}, the group at {in_group}; they commit together")

@@ -32,7 +32,7 @@ class OwnedPartition:
     ) -> None:
         self.source, self.step, self.writer = source, step, writer
         self.position = 0
-        self.records = self.batches = self.transactions = 0
+        self.records = self.batches = self.transactions = self.missed = 0
         self.transaction_seconds = 0.0
         self._identity, self._on_commit = identity, on_commit
         self._pending = 0

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
-
 Rows = dict[bytes, bytes]
 
 
@@ -24,9 +22,9 @@ async def load_rows(bootstrap: str, changelogs: Iterable[TopicPartition]) -> dic
         max_partition_fetch_bytes=8 << 20,
         fetch_max_wait_ms=50,
     )
+    ends = await log_ends(bootstrap, rows)
     await reader.start()
     try:
-        ends = await _log_ends(reader, list(rows))
         reader.assign(list(rows))
         await reader.seek_to_beginning(*rows)
         behind = set(rows)
@@ -48,16 +46,12 @@ def _apply(rows: Rows, records: Iterable[object]) -> None:
             rows[key] = value
 
 
-async def _log_ends(reader: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+async def log_ends(bootstrap: str, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the ends of the logs themselves.
 
-    A read_committed client is told the last stable offset instead, which stands still while a fenced transaction's
-    abort is being written: it would end the reading too early.
+    A read_committed client would be told the last stable offset instead, which stands still while a fenced
+    transaction's abort is being written: reading to there would end too early.
     """
-    fetcher = reader._fetcher  # noqa: SLF001
-    fetcher._isolation_level = _READ_UNCOMMITTED  # noqa: SLF001
-    try:
-        ends: dict[TopicPartition, int] = await reader.end_offsets(tps)
-    finally:
-        fetcher._isolation_level = _READ_COMMITTED  # noqa: SLF001
-    return ends
+    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_uncommitted") as asker:
+        ends: dict[TopicPartition, int] = await asker.end_offsets(list(tps))
+        return ends

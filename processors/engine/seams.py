@@ -40,6 +40,9 @@ class PartitionOwner(Protocol):
     def positions(self) -> Mapping[TP, int]:
         """Return the offset each owned partition goes on from."""
 
+    def missed(self, tp: TP, offsets: int) -> None:
+        """Take note that so many offsets are not in the log any more, or never held a record."""
+
     async def recover(self, generation: int) -> None:
         """Take over what this generation of the group assigned to us."""
 
@@ -108,7 +111,10 @@ class ExactConsumer(driver.Consumer):
         is. But a log may also really have a hole: then the fetch after the seek begins in the same place.
         """
         if self._missing_at.pop(tp, None) == first:
+            if first < base:
+                crash(f"{tp} is at {base} and its log begins anew at {first}: the topic was made again")
             log.warning("engine.offsets_missing", tp=f"{tp.topic}/{tp.partition}", expected=base, found=first)
+            _owner(self.app).missed(tp, first - base)
             return True
         if first == base:
             return True

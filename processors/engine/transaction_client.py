@@ -15,8 +15,8 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.api import Request
 from faust.types import TP
 
+from processors.engine.errors import EngineError, TransactionFailedError
 from processors.engine.transaction_requests import BrokerFeatures, Produce
-from schemas.errors import OperationError
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +41,6 @@ _DUPLICATE_SEQUENCE = 46  # the batch is in already
 A = TypeVar("A")
 
 
-class TransactionFailedError(Exception):
-    """The transaction cannot be ended by us; whether it stands, only its log can tell."""
-
-
 class _Passing(Exception):  # noqa: N818 - not an error
     """An answer that asks to be patient."""
 
@@ -65,12 +61,12 @@ class TransactionClient:
         self._partitions: dict[str, list[int]] = {}
 
     async def start(self) -> None:
-        """Connect. Raises OperationError where the cluster does not speak version 2 of the protocol."""
+        """Connect. Raises EngineError where the cluster does not speak version 2 of the protocol."""
         await self._client.bootstrap()
         answer: Any = await self._client.send(self._client.get_random_node(), BrokerFeatures())
         version = answer.finalized.get("transaction.version", 0)
         if version < 2:
-            raise OperationError(
+            raise EngineError(
                 f"this Kafka's transaction.version is {version}: exactly-once needs 2, which Kafka 4.0 and newer have "
                 "(kafka-features.sh upgrade --feature transaction.version=2)"
             )

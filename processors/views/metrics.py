@@ -90,5 +90,13 @@ def _transactions(owned: list[tuple[list[str], OwnedPartition]]) -> Iterator[Met
     for labels, partition in owned:
         batches.add_metric(labels, partition.batches, partition.records)
         transactions.add_metric(labels, partition.transactions, partition.transaction_seconds)
+    missing = CounterMetricFamily(
+        "coinglass_missing_offsets",
+        "Raw offsets that were gone, or never held a record, when we came to them.",
+        labels=PARTITION,
+    )
+    for labels, partition in owned:
+        missing.add_metric(labels, partition.missed)
+    yield missing
     yield batches
     yield transactions

@@ -141,7 +141,7 @@ class SimulatedFeed:
     async def _serve_client(self, connection: ServerConnection) -> None:
         client = Client(connection)
         self._clients.add(client)
-        log.info("client_connected", clients=len(self._clients))
+        log.info("simulate.client_connected", clients=len(self._clients))
         try:
             async for message in connection:
                 if client.silent:
@@ -150,7 +150,7 @@ class SimulatedFeed:
                 if answered.subscribed != client.subscribed:
                     client.subscribed = answered.subscribed
                     self._listen()
-                    log.info("client_subscribed", channels=len(client.subscribed))
+                    log.info("simulate.client_subscribed", channels=len(client.subscribed))
                 for reply in answered.replies:
                     client.write(on_the_wire(Message(reply)))
         except ConnectionClosed:
@@ -158,7 +158,7 @@ class SimulatedFeed:
         finally:
             self._clients.discard(client)
             self._listen()
-            log.info("client_gone", clients=len(self._clients))
+            log.info("simulate.client_gone", clients=len(self._clients))
 
     def _listen(self) -> None:
         listeners: dict[str, list[Client]] = {}
@@ -203,7 +203,7 @@ class SimulatedFeed:
                 async with asyncio.timeout(_SLOW_CLIENT_SECONDS_MAX):
                     await client.drained()
             except TimeoutError:
-                log.warning("client_too_slow", waited_s=_SLOW_CLIENT_SECONDS_MAX)
+                log.warning("simulate.client_too_slow", waited_s=_SLOW_CLIENT_SECONDS_MAX)
                 client.cut()
             except OSError:
                 pass  # it was lost while we waited for it
@@ -213,7 +213,7 @@ class SimulatedFeed:
         listening = {client for clients in self._listeners.values() for client in clients}
         if not listening:
             return
-        log.info("fault", name=name)
+        log.info("simulate.fault", name=name)
         if name == "burst":
             self._pace.hurry(faults.BURST_FACTOR, now_ms, faults.BURST_MS)
             return

@@ -442,7 +442,7 @@ async def test_sigterm_drains_and_the_key_shows_nowhere(broker, feed, topics):
     for shown in (err, title.decode()):
         assert KEY not in shown
         assert "s3cret-of-this%2Btest" not in shown
-    assert "event=feed-notice" in err
+    assert "event=feed.notice" in err
     records = await everything(broker, topics.raw_liquidations)
     arrived = [record.value.decode() for record in frames_of(records)]
     assert arrived == [frame(n) for n in range(2_000)]
@@ -497,7 +497,7 @@ async def test_an_unreachable_feed_is_tried_again_with_a_line_each_time(broker, 
     process.send_signal(signal.SIGINT)
     code, err = await finished(process)
     assert code == 0
-    assert err.count("event=feed-unreachable") == len(feed.paths) - 1
+    assert err.count("event=feed.unreachable") == len(feed.paths) - 1
     assert "status 503" in err
     assert KEY not in err
 

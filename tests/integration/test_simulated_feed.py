@@ -41,7 +41,7 @@ def _simulate(*flags: str) -> Iterator[str]:
         assert process.stderr
         try:
             line = process.stderr.readline()
-            assert "feed_ready" in line, line
+            assert "simulate.ready" in line, line
             yield next(part.removeprefix("url=") for part in line.split() if part.startswith("url="))
         finally:
             process.send_signal(signal.SIGTERM)

@@ -10,10 +10,10 @@ from faust.types import TP
 
 from broker.admin import connected, ensure_topics
 from processors.engine.step import Changes, Result
-from processors.engine.transaction_client import TransactionClient, TransactionFailedError
+from processors.engine.errors import EngineError, TransactionFailedError
+from processors.engine.transaction_client import TransactionClient
 from processors.engine.transaction_requests import NOBODY, GroupIdentity
 from processors.engine.transactions import PartitionWriter
-from schemas.errors import OperationError
 from schemas.topics import TopicSpec
 
 
@@ -146,7 +146,7 @@ async def test_a_cluster_without_version_2_is_refused_with_the_remedy(broker, mo
 
     monkeypatch.setattr(BrokerFeaturesResponse, "finalized", {"transaction.version": 1})
     client = TransactionClient(broker, "refused")
-    with pytest.raises(OperationError, match=r"Kafka 4\.0 and newer"):
+    with pytest.raises(EngineError, match=r"Kafka 4\.0 and newer"):
         await client.start()
     await client.close()
 
