@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from processors.aggregates import AGGREGATES, Aggregate, Totals, aggregate_for
+from processors.aggregates import AGGREGATES, Totals
 from processors.coverage import Coverage, decode_coverage, encode_coverage
 from processors.engine.step import Changes, Headers, Result, SourceRecord
 from processors.frames import (
@@ -32,6 +32,7 @@ from processors.frames import (
     why_bad,
 )
 from processors.money import MICROS_PER_USD
+from processors.open_windows import Lane, OpenWindows, Slot, Window
 from processors.rows import (
     WindowKey,
     coverage_key,
@@ -43,7 +44,6 @@ from processors.rows import (
 )
 from processors.windows import WindowSize
 from schemas import topics as names
-from schemas.channels import parse_channel
 from schemas.codec import Encoder, encoder, single_object_header
 from schemas.errors import UsageError
 from schemas.topics import MARK_KEY, Topics
@@ -55,7 +55,6 @@ AHEAD_MS_MAX = 60_000
 CLOSED_WINDOWS_KEPT = 60
 CLOSED_ROWS_KEPT = 5_000
 
-_NEVER_MS = 2**63
 _NO_WATERMARK_MS = -(2**62)
 
 
@@ -84,47 +83,6 @@ class PipelineSettings:
         return encoder(schema, self.headers.get(schema) or single_object_header(schema))
 
 
-@dataclass(slots=True, eq=False)
-class _Window:
-    """An open window."""
-
-    id: WindowKey
-    aggregate: Aggregate
-    size: WindowSize
-    totals: Totals
-    slot: "_Slot"
-    changed: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """The window that records of one key and size fell into last: a record costs one comparison, not a look-up."""
-
-    key: str
-    size: WindowSize
-    start_ms: int = 0
-    end_ms: int = 0  # no time lies in [0, 0): a slot without a window is never hit
-    window: _Window | None = None
-
-    def turn_to(self, window: _Window) -> None:
-        """Take the records of this window from now on."""
-        self.start_ms, self.end_ms, self.window = window.id.start_ms, window.id.end_ms, window
-        window.slot = self
-
-    def clear(self) -> None:
-        """Hold no window."""
-        self.start_ms, self.end_ms, self.window = 0, 0, None
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """What a channel's records belong to, and the slots of its keys."""
-
-    name: str
-    aggregate: Aggregate
-    slots: dict[str, list[_Slot]] = field(default_factory=dict)
-
-
 class PartitionPipeline:
     """The state of one raw partition and the step over it; implements `engine.step.Step`.
 
@@ -140,12 +98,9 @@ class PartitionPipeline:
         self._encode_late = settings.encoder("late_record")
         self._coverage = Coverage()
         self._coverage_changed = False
-        self._lanes: dict[str, _Lane] = {}
-        self._open: dict[WindowKey, _Window] = {}
-        self._next_close_ms = _NEVER_MS  # the earliest end of an open window
+        self._open = OpenWindows(settings.windows)
         self._closed: deque[WindowKey] = deque()  # in the order of their closing
-        self._idle_keys = False  # whether windows were closed since the last look for them
-        self._changed: list[_Window] = []
+        self._changed: list[Window] = []
         self._rows: dict[bytes, bytes | None] = {}
         self._results: list[Result] = []
 
@@ -176,23 +131,20 @@ class PartitionPipeline:
                     self._reopen(window, totals)
         self._closed.extend(sorted(closed, key=lambda w: w.closing_order))
 
-    def _reopen(self, id: WindowKey, totals: Totals) -> None:  # noqa: A002
-        aggregate = AGGREGATES[id.aggregate]
-        size = next(size for size in self._settings.windows if size.ms == id.size_ms)
-        lane = self._lane(aggregate.channel_of(id.key))
+    def _reopen(self, of: WindowKey, totals: Totals) -> None:
+        aggregate = AGGREGATES[of.aggregate]
+        lane = self._open.lane(aggregate.channel_of(of.key))
         assert lane is not None
-        slot = next(slot for slot in self._slots(lane, id.key) if slot.size is size)
-        self._put(_Window(id, aggregate, size, totals, slot), slot)
+        (slot,) = (slot for slot in self._open.slots(lane, of.key) if slot.size.ms == of.size_ms)
+        self._open.put(Window(of, aggregate, slot.size, totals), slot)
 
     def take(self) -> Changes:
         """Return the rows and results since the last call."""
-        if self._idle_keys:
-            self._idle_keys = False
-            self._forget_idle_keys()
+        self._open.forget_idle_keys()
         for window in self._changed:
             if window.changed:  # it may have been closed meanwhile, and its row with it
                 window.changed = False
-                self._rows[window_key(self._partition, window.id)] = encode_window(False, None, window.totals)
+                self._rows[window_key(self._partition, window.of)] = encode_window(False, None, window.totals)
         self._changed.clear()
         if self._coverage_changed:
             self._coverage_changed = False
@@ -231,7 +183,7 @@ class PartitionPipeline:
 
     def _process_frame(self, record: SourceRecord, frame: Frame) -> None:
         self.counts["frames"] += 1
-        lane = self._lanes.get(frame.channel) or self._lane(frame.channel)
+        lane = self._open.lane(frame.channel)
         if lane is None:
             self._reject(record, Rejected(UNKNOWN_CHANNEL, f"no such channel: {frame.channel[:200]!r}"))
             return
@@ -249,8 +201,8 @@ class PartitionPipeline:
                 bad[index] = Rejected(FUTURE_TIME, f"time is {time_ms - record.timestamp} ms after it was received")
                 continue
             micros = round(item.volUsd * MICROS_PER_USD)
-            key = item.baseAsset if keyed_by_asset else lane.name
-            for slot in lane.slots.get(key) or self._slots(lane, key):
+            key = item.baseAsset if keyed_by_asset else lane.channel
+            for slot in lane.slots.get(key) or self._open.slots(lane, key):
                 if not slot.start_ms <= time_ms < slot.end_ms and not self._turn(lane, slot, record, index, item):
                     continue
                 window = slot.window
@@ -284,54 +236,24 @@ class PartitionPipeline:
 
     # -- windows -------------------------------------------------------------------------------------------------
 
-    def _lane(self, channel_name: str) -> _Lane | None:
-        channel = parse_channel(channel_name)
-        if channel is None:
-            return None
-        lane = self._lanes[channel_name] = _Lane(channel_name, aggregate_for(channel))
-        return lane
-
-    def _slots(self, lane: _Lane, key: str) -> list[_Slot]:
-        slots = lane.slots.get(key)
-        if slots is None:
-            slots = lane.slots[key] = [_Slot(key, size) for size in self._settings.windows]
-        return slots
-
-    def _turn(self, lane: _Lane, slot: _Slot, record: SourceRecord, index: int, item: FrameRecord) -> bool:
+    def _turn(self, lane: Lane, slot: Slot, record: SourceRecord, index: int, item: FrameRecord) -> bool:
         """Turn the slot to the window that holds the record's time; False if that window is final already."""
         start_ms = slot.size.start_of(item.time)
         if start_ms + slot.size.ms <= self.watermark_ms:
             self._emit_late(record, index, item, lane, start_ms, slot.size)
             return False
-        id = WindowKey(lane.aggregate.name, slot.size.ms, start_ms, slot.key)  # noqa: A001
-        window = self._open.get(id)
-        if window is None:
-            window = _Window(id, lane.aggregate, slot.size, lane.aggregate.totals.of(item), slot)
-        self._put(window, slot)
+        of = WindowKey(lane.aggregate.name, slot.size.ms, start_ms, slot.key)
+        window = self._open.find(of) or Window(of, lane.aggregate, slot.size, lane.aggregate.totals.of(item))
+        self._open.put(window, slot)
         return True
-
-    def _put(self, window: _Window, slot: _Slot) -> None:
-        self._open[window.id] = window
-        self._next_close_ms = min(self._next_close_ms, window.id.end_ms)
-        slot.turn_to(window)
 
     def _raise_watermark(self, watermark_ms: int, cause: SourceRecord) -> None:
         self.watermark_ms = watermark_ms
-        if watermark_ms >= self._next_close_ms:
-            self._close(cause)
-
-    def _close(self, cause: SourceRecord) -> None:
-        """Publish the windows whose end the watermark has reached, and forget what no open window can need."""
-        due = [window for window in self._open.values() if window.id.end_ms <= self.watermark_ms]
-        for window in sorted(due, key=lambda w: w.id.closing_order):
-            del self._open[window.id]
-            if window.slot.window is window:
-                window.slot.clear()
-            self._emit_final(window, cause)
-            self._closed.append(window.id)
-        self._next_close_ms = min((window.id.end_ms for window in self._open.values()), default=_NEVER_MS)
-        self._idle_keys = True
-        self._forget_closed()
+        if watermark_ms >= self._open.next_close_ms:
+            for window in self._open.close(watermark_ms):
+                self._emit_final(window, cause)
+                self._closed.append(window.of)
+            self._forget_closed()
 
     def _forget_closed(self) -> None:
         def outlived(window: WindowKey) -> bool:
@@ -340,34 +262,25 @@ class PartitionPipeline:
         while self._closed and (len(self._closed) > CLOSED_ROWS_KEPT or outlived(self._closed[0])):
             self._rows[window_key(self._partition, self._closed.popleft())] = None
 
-    def _forget_idle_keys(self) -> None:
-        """Drop the slots of keys without a window: a key that is never seen again must not stay in memory.
-
-        Only between batches, as a slot must stay the only one of its key while a frame is at work.
-        """
-        for lane in self._lanes.values():
-            lane.slots = {k: slots for k, slots in lane.slots.items() if any(slot.window for slot in slots)}
-        self._lanes = {name: lane for name, lane in self._lanes.items() if lane.slots}
-
     # -- results -------------------------------------------------------------------------------------------------
 
-    def _emit_final(self, window: _Window, cause: SourceRecord) -> None:
-        id, aggregate = window.id, window.aggregate  # noqa: A001
-        coverage = self._coverage.share(aggregate.channel_of(id.key), id.start_ms, id.end_ms)
+    def _emit_final(self, window: Window, cause: SourceRecord) -> None:
+        of, aggregate = window.of, window.aggregate
+        coverage = self._coverage.share(aggregate.channel_of(of.key), of.start_ms, of.end_ms)
         if coverage is None and self._settings.assume_coverage:
             coverage = 1.0
-        value = aggregate.value(id, window.totals, coverage)
+        value = aggregate.value(of, window.totals, coverage)
         topic = aggregate.topic(self._settings.topics, window.size.name)
-        self._emit(topic, id.key.encode(), self._encoders[aggregate.name](value), cause)
-        self._rows[window_key(self._partition, id)] = encode_window(True, coverage, window.totals)
+        self._emit(topic, of.key.encode(), self._encoders[aggregate.name](value), cause)
+        self._rows[window_key(self._partition, of)] = encode_window(True, coverage, window.totals)
         window.changed = False
         self.counts["finals"] += 1
 
     def _emit_late(
-        self, record: SourceRecord, index: int, item: FrameRecord, lane: _Lane, start_ms: int, size: WindowSize
+        self, record: SourceRecord, index: int, item: FrameRecord, lane: Lane, start_ms: int, size: WindowSize
     ) -> None:
         value = {
-            "channel": lane.name,
+            "channel": lane.channel,
             "base_asset": item.baseAsset,
             "exchange": item.exName,
             "symbol": item.symbol,
@@ -383,7 +296,7 @@ class PartitionPipeline:
             "offset": record.offset,
             "index": index,
         }
-        self._emit(self._settings.topics.late, lane.name.encode(), self._encode_late(value), record)
+        self._emit(self._settings.topics.late, lane.channel.encode(), self._encode_late(value), record)
         self.counts["late"] += 1
 
     def _reject(self, record: SourceRecord, why: Rejected, indexes: Iterable[int] = ()) -> None:

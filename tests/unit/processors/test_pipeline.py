@@ -252,7 +252,7 @@ def test_however_many_keys_close_the_table_and_the_memory_stay_bounded():
         step.process([frame(*(item(M + second * 1_000, asset=f"A{second}-{i}") for i in range(1_000)))])
         rows |= step.take().rows
     assert sum(row is not None and b"window" in key for key, row in rows.items()) <= CLOSED_ROWS_KEPT + 7_000
-    assert sum(len(lane.slots) for lane in step._lanes.values()) <= 7_000
+    assert sum(len(lane.slots) for lane in step._open.lanes.values()) <= 7_000
 
 
 def test_a_frame_that_closes_its_own_window_never_adds_to_what_was_closed():
