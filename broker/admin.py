@@ -1,8 +1,9 @@
 """Reach a broker and make topics as `schemas.topics` describes them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -11,6 +12,7 @@ from schemas.errors import OperationError
 from schemas.topics import TopicSpec
 
 REACH_SECONDS_MAX = 5.0
+ANSWER_SECONDS_MAX = 15.0
 
 
 @asynccontextmanager
@@ -48,7 +50,7 @@ async def _until_listening(bootstrap: str) -> None:
 
 async def partition_counts(client: AIOKafkaAdminClient, names: Iterable[str]) -> Mapping[str, int]:
     """Return how many partitions each topic has; topics that do not exist are left out."""
-    described = await client.describe_topics(list(names))
+    described = await _patiently(lambda: client.describe_topics(list(names)))
     return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}
 
 
@@ -67,10 +69,7 @@ async def ensure_topics(
     # No assignments, as an empty mapping: NewTopic takes a replication of -1 in that form alone.
     assignments: dict[int, list[int]] | None = {} if replication == -1 else None
     topics = [NewTopic(s.name, s.partitions, replication, assignments, dict(s.configs)) for s in missing]
-    try:
-        response = await client.create_topics(topics)
-    except KafkaError as error:
-        raise OperationError(f"the broker made no topics: {error}") from error
+    response = await _patiently(lambda: client.create_topics(topics))
     for name, code, *detail in response.topic_errors:
         refusal = for_code(code)
         if code and refusal is not TopicAlreadyExistsError:  # another worker may have been quicker
@@ -83,8 +82,20 @@ async def _until_known(client: AIOKafkaAdminClient, names: Iterable[str]) -> Non
     """Return once the broker answers for all topics: it makes them before its metadata has them."""
     wanted = set(names)
     try:
-        async with asyncio.timeout(REACH_SECONDS_MAX):
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
             while missing := wanted - (await partition_counts(client, wanted)).keys():  # noqa: ASYNC110 - it is elsewhere
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise OperationError(f"the broker made {min(missing)} and does not know it: look at its log") from error
+
+
+async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask until answered: of several brokers one may be away, or no longer the controller, while the others live."""
+    deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS_MAX
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise OperationError(f"the broker does not answer for its topics: {error!r}") from error
+        await asyncio.sleep(0.2)

@@ -11,7 +11,6 @@ from broker.admin import connected, ensure_topics, partition_counts
 from processors.app import create_app, tables_by_topic
 from processors.engine.engine import Engine
 from processors.pipeline import PipelineSettings
-from processors.registry import registered_headers
 from processors.settings import WorkerSettings
 from schemas.errors import OperationError
 from schemas.topics import TopicSpec
@@ -34,14 +33,14 @@ def run_worker(settings: WorkerSettings) -> None:
     """Run until a signal; returns after draining. Raises StreamsError where it cannot start."""
     _make_folder(settings.state_dir)
     raw_partitions = asyncio.run(_prepare_topics(settings))
-    registry, windows = settings.schema_registry, settings.window_sizes
+    windows = settings.window_sizes
     pipeline = PipelineSettings(
         topics=settings.topics,
         windows=windows,
         grace_ms=settings.grace.ms,
         mark_delay_ms=settings.mark_delay.ms,
         assume_coverage=settings.assume_coverage,
-        headers=registered_headers(registry, settings.topics, windows) if registry else {},
+        headers=_registered_headers(settings),
     )
     engine = create_app(settings, pipeline, raw_partitions)
     log.info(
@@ -63,6 +62,14 @@ def _run_until_signal(engine: Engine) -> None:
         if exit_.code:
             raise OperationError(f"the worker ended with status {exit_.code}; the log lines above say why") from exit_
     log.info("worker.stopped")
+
+
+def _registered_headers(settings: WorkerSettings) -> Mapping[str, bytes]:
+    if settings.schema_registry is None:
+        return {}
+    from processors.registry import registered_headers  # its client takes long to import, and most do without
+
+    return registered_headers(settings.schema_registry, settings.topics, settings.window_sizes)
 
 
 def _make_folder(folder: Path) -> None:

@@ -55,6 +55,7 @@ class Engine:
     def add_source(self, topic: str, *, table: str, partitions: int) -> Source:
         """Process a topic in batches, with the state in a table of as many partitions, and return it.
 
+        The topic and the table's changelog, `{app id}-{table}-changelog` and compacted, must be there already.
         The table is Faust's own, rows as raw bytes both sides. It holds what is committed and nothing else, and is
         written by the engine alone.
         """

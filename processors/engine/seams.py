@@ -274,6 +274,7 @@ exact_app_options: Mapping[str, Any] = {
     "TableManager": ExactTableManager,
     "PartitionAssignor": ExactAssignor,
     "store": "memory://",
+    "topic_allow_declare": False,  # made beforehand, with settings that Faust does not know
     "topic_disable_leader": True,  # its topic serves elections that nothing here asks for
     "table_standby_replicas": 0,  # Faust purges memory standbys after recovery
     "stream_recovery_delay": 0.0,
