@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 CHANGELOG_CONFIGS = (
     ("cleanup.policy", "compact"),
     ("max.message.bytes", str(8 << 20)),
-    ("segment.bytes", str(16 << 20)),
+    ("segment.bytes", str(4 << 20)),
     ("segment.ms", "600000"),
     ("min.cleanable.dirty.ratio", "0.2"),
     ("max.compaction.lag.ms", "1200000"),
