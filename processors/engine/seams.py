@@ -5,6 +5,7 @@ one event a record. These subclasses take just that away, and leave it agents, t
 `tests/unit/engine/test_seams.py` fails when upstream moves a piece that is overridden or called here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -196,7 +197,7 @@ class ExactRecovery(Recovery):
             owner = _owner(self.app)
             try:
                 self._set_recovery_started()
-                await self._wait(owner.recover(generation))
+                await self._recover(owner, generation)
                 self._set_recovery_ended()
                 await self._resume_streams(generation)
                 owner.resume()
@@ -206,6 +207,18 @@ class ExactRecovery(Recovery):
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, there is no state to go on with
                 crash("recovery failed", error)
+
+    async def _recover(self, owner: PartitionOwner, generation: int) -> None:
+        """Recover, unless the group moves on or the worker stops meanwhile; leaves nothing of it running then.
+
+        Were the next recovery to begin beside one that is only cancelled, the two would shut each other out.
+        """
+        recovering = asyncio.ensure_future(owner.recover(generation))
+        try:
+            await self._wait(recovering)
+        finally:
+            recovering.cancel()
+            await asyncio.gather(recovering, return_exceptions=True)
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
