@@ -7,8 +7,7 @@ from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -19,6 +18,7 @@ from sandbox.java import kill_java, signal_java, start_java, stop_java
 from sandbox.kafka_files import LOG4J2, PROPERTIES, KafkaFolder, NodePlan
 from sandbox.maven import resolve_jars
 from sandbox.ports import check_port_free, free_port
+from sandbox.started import Started
 from schemas.errors import OperationError, UsageError
 
 #: Kafka, and what takes its log to a file: that part is in Kafka's own distribution, not among its dependencies.
@@ -80,7 +80,7 @@ class Seat:
     controller_ports: tuple[int, ...]
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(Started):
     """One Kafka node that keeps its data, its configuration and its log in a folder.
 
     >>> async with EmbeddedKafka(KafkaSettings(port=9092)) as kafka:  # doctest: +SKIP
@@ -118,17 +118,6 @@ class EmbeddedKafka:
     def is_alive(self) -> bool:
         """Whether the Java process runs, be it frozen."""
         return self._process is not None and self._process.returncode is None
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        await self.stop()
 
     async def start(self) -> None:
         """Return once the broker has answered a client.

@@ -4,8 +4,7 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 
 import structlog
 
@@ -13,6 +12,7 @@ from sandbox.data_folder import check_made_with, explained, held, new_cluster_id
 from sandbox.kafka import JAVA_FLAGS, START_SECONDS_MAX, EmbeddedKafka, KafkaSettings, Seat, until_listed
 from sandbox.kafka_files import ClusterFile, QuorumState
 from sandbox.ports import check_port_free, free_port
+from sandbox.started import Started
 from schemas.errors import OperationError, UsageError
 
 CLUSTER_JAVA_FLAGS = (*JAVA_FLAGS[:-1], "-Xmx384m")
@@ -58,7 +58,7 @@ class ClusterSettings:
         )
 
 
-class EmbeddedCluster:
+class EmbeddedCluster(Started):
     """Several Kafka nodes as one cluster, each in a folder of its own; every topic has three copies.
 
     >>> async with EmbeddedCluster(ClusterSettings(port=9092)) as cluster:  # doctest: +SKIP
@@ -91,17 +91,6 @@ class EmbeddedCluster:
         """Return the node that leads the controllers, by what the nodes have written down; 0 where none has yet."""
         votes = (QuorumState(node.settings.data_dir).read() for node in self._nodes.values())
         return max(votes, default=(0, 0))[1]
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        await self.stop()
 
     async def start(self) -> None:
         """Return once every node knows every other; raises OperationError as a single one does, and leaves nothing."""

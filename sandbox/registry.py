@@ -7,8 +7,6 @@ import tempfile
 from asyncio.subprocess import Process
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 from schema_registry.client import AsyncSchemaRegistryClient
@@ -17,6 +15,7 @@ from schema_registry.client.errors import ClientError
 from sandbox.java import start_java, stop_java
 from sandbox.maven import resolve_file
 from sandbox.ports import check_port_free
+from sandbox.started import Started
 from schemas.errors import OperationError
 
 ARTIFACT = "io.apicurio:apicurio-registry-app:3.0.9"
@@ -42,7 +41,7 @@ class RegistrySettings:
         return f"http://{self.host}:{self.port}/apis/ccompat/v7"
 
 
-class SchemaRegistry:
+class SchemaRegistry(Started):
     """One schema registry, empty at its start; to be stopped from the thread that started it."""
 
     def __init__(self, settings: RegistrySettings) -> None:
@@ -53,17 +52,6 @@ class SchemaRegistry:
     def url(self) -> str:
         """The address for clients."""
         return self.settings.url
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        await self.stop()
 
     async def start(self) -> None:
         """Return once the registry has answered a client; raises OperationError where it cannot be had or does not."""

@@ -13,8 +13,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
@@ -28,6 +26,7 @@ from sandbox.simulate.faults import Fault, Message, Schedule
 from sandbox.simulate.market import Frame, Market, encode
 from sandbox.simulate.pace import Pace
 from sandbox.simulate.requests import answer
+from sandbox.started import Started
 from schemas.errors import OperationError
 
 PATH = "/ws-api"
@@ -53,7 +52,7 @@ class FeedSettings:
     key: str | None = None
 
 
-class SimulatedFeed:
+class SimulatedFeed(Started):
     """A feed to start and stop; `async with SimulatedFeed(settings) as feed: … feed.url`."""
 
     def __init__(self, settings: FeedSettings) -> None:
@@ -115,17 +114,6 @@ class SimulatedFeed:
         """Return when the feed has stopped sending; raises what made it."""
         if self._sending:
             await asyncio.shield(self._sending)  # whoever waits may be cancelled, the sending not with it
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        await self.stop()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse another path with 404, and where a key is asked for, another key with 401."""
