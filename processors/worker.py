@@ -1,6 +1,7 @@
 """Runs one worker: topics made, schemas registered, the Faust app started, and everything drained at the end."""
 
 import asyncio
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def run_worker(settings: WorkerSettings) -> None:
 
 def _run_until_signal(engine: Engine) -> None:
     worker = faust.Worker(engine.app, quiet=True, override_logging=False, redirect_stdouts=False)
+
+    @engine.app.on_before_shutdown.connect
+    async def hear_no_more_signals(*_: object, **__: object) -> None:
+        # Stopping goes its way from here. A second signal, such as a supervisor's, would meet the default handlers
+        # that the loop leaves behind when it closes, and end the process with the signal's status.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+
     worker.spinner = None
     try:
         worker.execute_from_commandline()

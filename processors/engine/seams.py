@@ -13,7 +13,7 @@ import faust
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 from faust.assignor.client_assignment import ClientMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
@@ -64,6 +64,13 @@ def _owner(app: Any) -> PartitionOwner:
 
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka; differs in two settings that Faust does not pass on."""
+
+    async def on_start(self) -> None:
+        """Connect, or end the worker with one line: Faust would log how it fell apart, layer by layer."""
+        try:
+            await super().on_start()
+        except KafkaError as error:
+            crash("the broker was lost while the worker started", error)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -178,10 +185,22 @@ class ExactConsumer(driver.Consumer):
         await super().on_stop()
 
 
+class ExactProducer(driver.Producer):
+    """Faust's own producer, which nothing here writes with; it is started all the same."""
+
+    async def on_start(self) -> None:
+        """Connect, or end the worker with one line."""
+        try:
+            await super().on_start()
+        except KafkaError as error:
+            crash("the broker was lost while the worker started", error)
+
+
 class ExactTransport(driver.Transport):
-    """Faust's aiokafka transport with our consumer."""
+    """Faust's aiokafka transport with our consumer and producer."""
 
     Consumer = ExactConsumer
+    Producer = ExactProducer
 
 
 class ExactRecovery(Recovery):
@@ -277,7 +296,7 @@ class CommittedTable(faust.Table[bytes, bytes]):
 
 
 # What Faust logs of itself belongs under Faust's name; mode has just named each class's logger after this module.
-for _service in (ExactConsumerThread, ExactConsumer, ExactRecovery, ExactTableManager, CommittedTable):
+for _service in (ExactConsumerThread, ExactConsumer, ExactProducer, ExactRecovery, ExactTableManager, CommittedTable):
     _service.logger = driver.logger
 
 
@@ -306,6 +325,7 @@ def use_exact_parts(app: faust.App, engine: PartitionOwner) -> None:
     """Put the engine, and the consumer that serves it, into an app."""
     app.engine = engine  # type: ignore[attr-defined]
     app.transport = ExactTransport(app.conf.broker_consumer, app)
+    app.producer_transport = ExactTransport(app.conf.broker_producer, app)
 
 
 async def committed_offsets(app: faust.App, tps: Iterable[TP]) -> dict[TP, int | None]:

@@ -17,7 +17,7 @@ def judge(status: int, blows: Sequence[str], log: str, broker_was_hit: bool) -> 
     """Return how a worker ended, in a few words, and whether it may end so.
 
     `blows` are what hit this life of the worker ("kill", "stop"); `broker_was_hit` says whether a broker was being
-    hit during it: then one that is just starting may find none and say so, with status 1.
+    hit during it: then, or cut off itself, one that is just starting may find none and say so, with status 1.
     """
     lines = critical_lines(log)
     if status == -9:
@@ -29,7 +29,7 @@ def judge(status: int, blows: Sequence[str], log: str, broker_was_hit: bool) -> 
     if status == CRASHED:
         return (f"70 {_what(lines[0])}" if len(lines) == 1 else f"70 with {len(lines)} critical lines", len(lines) == 1)
     if status == 1 and NO_BROKER in log and "worker.starting" not in log:
-        return ("1 no broker at start", broker_was_hit)
+        return ("1 no broker at start", broker_was_hit or "netcut" in blows)
     return (f"{status} unexpected", False)
 
 

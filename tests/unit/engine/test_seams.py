@@ -61,6 +61,8 @@ PIECES = [
     (Request.prepare, "picks the one version that our requests have", "3a65d9fdefe3"),
     (RequestStruct.build_request_header, "flexible headers", "a3b54a5d4d46"),
     (_DefaultRecordBatchBuilderPy.append, "record_batches builds with its compiled twin", "9c5ddd13af84"),
+    (driver.Producer.on_start, "ExactProducer ends the worker where it fails", "219c9a7a785d"),
+    (driver.AIOKafkaConsumerThread.on_start, "ExactConsumerThread ends the worker where it fails", "38b4e8bd1e10"),
     (AIOKafkaConsumer.committed, "committed_offsets()", "d8706147ab15"),
     (Fetcher.end_offsets, "recovery reads the true end through _isolation_level", "d03333ff4f87"),
 ]
