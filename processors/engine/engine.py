@@ -105,8 +105,8 @@ class Engine:
         """Take over what this generation of the group assigned to us."""
         began = time.perf_counter()
         assigned = {tp for tp in self.app.consumer.assignment() if self.is_source(tp.topic)}
-        # Transactions carry no group generation. Only if none was missed is it certain that no one else owned, and
-        # changed, what was ours before and is ours now.
+        # A transaction of an earlier generation is refused, but that does not tell us what has changed. Only if no
+        # generation was missed is it certain that no one else owned, and changed, what was ours before and is ours now.
         followed_on = self._generation is not None and generation == self._generation + 1
         self._generation = generation
         kept = assigned & self.partitions.keys() if followed_on else set[TP]()

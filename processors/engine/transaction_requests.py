@@ -227,13 +227,7 @@ class EndTxnResponse(Response):
 
     API_KEY = 26
     API_VERSION = 5
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        ("error_code", Int16),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        _TAGS,
-    )
+    SCHEMA = InitProducerIdResponse.SCHEMA
 
 
 class _EndTxn(RequestStruct):
