@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,12 +14,13 @@ import click
 
 from coinglass_streams import options
 from coinglass_streams.options import DurationParam, option
+from coinglass_streams.signals import run_until_signal
 from schemas.durations import Duration
 from schemas.errors import OperationError
 from schemas.topics import Topics
 
 if TYPE_CHECKING:
-    from sandbox.demo.run import Demo
+    pass
 
 _PORT = click.IntRange(1, 65_535)
 
@@ -72,7 +72,7 @@ def demo(
         live = sys.stdout.isatty()
         screen = LiveScreen(settings, Console(file=sys.stdout)) if live else PlainScreen(settings)
         with _logs_in(settings.log_dir / "demo.log"), screen:
-            asyncio.run(_run_until_signal(Demo(settings, screen)))
+            asyncio.run(run_until_signal(Demo(settings, screen).run()))
 
 
 def _chosen_ports(**given: int | None) -> dict[str, int]:
@@ -123,19 +123,3 @@ def _logs_in(file: Path) -> Iterator[None]:
             yield
         finally:
             handler.setStream(terminal)
-
-
-async def _run_until_signal(demo: "Demo") -> None:
-    run = asyncio.create_task(demo.run())
-
-    def stop() -> None:
-        if not run.cancelling():  # a second signal, such as make's after Ctrl-C, must not cut the stop short
-            run.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    try:
-        await run
-    except asyncio.CancelledError:
-        if not run.cancelling():  # nobody asked for it: a failure that must not pass for a clean stop
-            raise

@@ -1,9 +1,6 @@
 """`coinglass-streams kafka`: an embedded Apache Kafka of one node or three, until a signal comes."""
 
 import asyncio
-import contextlib
-import signal
-from collections.abc import Coroutine
 from pathlib import Path
 
 import click
@@ -11,6 +8,7 @@ import structlog
 
 from coinglass_streams import options
 from coinglass_streams.options import option
+from coinglass_streams.signals import run_until_signal
 
 log = structlog.get_logger()
 
@@ -32,21 +30,7 @@ log = structlog.get_logger()
 )
 def kafka(port: int, data_dir: Path, nodes: int) -> None:
     """Run an embedded Apache Kafka in the foreground. Downloads it when run for the first time."""
-    asyncio.run(_run_until_signal(_run_one(port, data_dir) if nodes == 1 else _run_several(port, data_dir, nodes)))
-
-
-async def _run_until_signal(running: Coroutine[None, None, None]) -> None:
-    """Return after a clean stop; raises OperationError where Kafka does not start, or dies."""
-    run = asyncio.create_task(running)
-
-    def stop() -> None:
-        if not run.cancelling():  # a second signal, such as a supervisor's after Ctrl-C, must not cut the stop short
-            run.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    with contextlib.suppress(asyncio.CancelledError):
-        await run
+    asyncio.run(run_until_signal(_run_one(port, data_dir) if nodes == 1 else _run_several(port, data_dir, nodes)))
 
 
 async def _run_one(port: int, data_dir: Path) -> None:
