@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +17,6 @@ from coinglass_streams.signals import run_until_signal
 from schemas.durations import Duration
 from schemas.errors import OperationError
 from schemas.topics import Topics
-
-if TYPE_CHECKING:
-    pass
 
 _PORT = click.IntRange(1, 65_535)
 
