@@ -1,8 +1,8 @@
 """Frames and marks from the bytes of the raw topics. Pure.
 
-The structs are compiled from `frame.avsc` and `feed_mark.avsc`. A frame is first read by a decoder that refuses
-unknown fields, as that costs nothing on the feed as it is; only a frame it refuses is looked at again, to count what
-was unknown or to say what is wrong.
+The structs are compiled from `frame.avsc` and `feed_mark.avsc`. A frame is first read by a strict decoder, which
+refuses unknown fields and values out of bounds at no cost; only a frame it refuses is looked at again, to count what was
+unknown and to say what is wrong.
 """
 
 import re
@@ -12,12 +12,7 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
-from schemas.channels import NAME_CHARACTERS_MAX
-from schemas.records import json_struct
-
-#: Bounds far outside any market, within which sums and quantities (USD / price) still fit a double.
-VOLUME_USD_MAX = 1e200
-PRICE_MIN = 1e-100
+from schemas.records import accepted, avro_schema, json_struct
 
 MALFORMED = "malformed"
 UNKNOWN_CHANNEL = "unknown-channel"
@@ -67,23 +62,25 @@ class Rejected:
 NESTING_MAX = 64
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
-_known: Any = msgspec.json.Decoder(json_struct("frame", forbid_unknown_fields=True))
-_lenient: Any = msgspec.json.Decoder(json_struct("frame", forbid_unknown_fields=False))
-_mark: Any = msgspec.json.Decoder(json_struct("feed_mark", forbid_unknown_fields=False))
+_strict: Any = msgspec.json.Decoder(json_struct("frame", strict=True))
+_lenient: Any = msgspec.json.Decoder(json_struct("frame", strict=False))
+_mark: Any = msgspec.json.Decoder(json_struct("feed_mark", strict=False))
 _fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _records: Any = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_FRAME_FIELDS = frozenset(_known.type.__struct_fields__)
-_RECORD_FIELDS = frozenset(_known.type.__annotations__["data"].__args__[0].__struct_fields__)
+_frame_fields = {field.name: field for field in avro_schema("frame").fields}
+_record_fields = {field.name: field for field in _frame_fields["data"].type.items.fields}
+_accepted = {name: accepted(field) for name, field in _record_fields.items()}
 
 #: What decoding bytes from outside may raise: not JSON or not of the schema, not UTF-8, nested without end.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-#: Decode a frame without unknown fields, or raise one of UNDECODABLE; the hot path, so without a function around it.
-decode_known_frame = cast("Any", _known.decode)
+#: Decode a frame without unknown fields or bad records, or raise one of UNDECODABLE; the hot path, so without a
+#: function around it.
+decode_plain_frame = cast("Any", _strict.decode)
 
 
 def decode_unusual_frame(value: bytes | None) -> tuple[Frame, int] | Rejected:
-    """Read what `decode_known_frame` refused: a frame and its number of unknown fields, or why it is none."""
+    """Read what `decode_plain_frame` refused: a frame and its number of unknown fields, or why it is none."""
     if value is None:
         return Rejected(MALFORMED, "the message has no value")
     if _nested_too_deep(value):
@@ -95,7 +92,7 @@ def decode_unusual_frame(value: bytes | None) -> tuple[Frame, int] | Rejected:
         records = _records.decode(fields["data"])
     except UNDECODABLE as error:
         return Rejected(MALFORMED, str(error))
-    unknown = len(fields.keys() - _FRAME_FIELDS) + sum(len(record.keys() - _RECORD_FIELDS) for record in records)
+    unknown = len(fields.keys() - _frame_fields) + sum(len(record.keys() - _record_fields) for record in records)
     return frame, unknown
 
 
@@ -129,15 +126,11 @@ def decode_mark(value: bytes | None) -> FeedMark | Rejected:
 
 def why_bad(record: FrameRecord) -> str | None:
     """Return what is wrong with a record's values, None where nothing is."""
-    if record.side not in (1, 2):
-        return f"side is {record.side}"
-    if not 0 <= record.volUsd <= VOLUME_USD_MAX:
-        return f"volUsd is {record.volUsd}"
-    if not record.price >= PRICE_MIN:
-        return f"price is {record.price}"
-    if record.time <= 0:
-        return f"time is {record.time}"
-    for name in ("baseAsset", "exName", "symbol"):
-        if not 0 < len(getattr(record, name)) <= NAME_CHARACTERS_MAX:
-            return f"{name} is empty or longer than {NAME_CHARACTERS_MAX} characters"
+    for name, bounds in _accepted.items():
+        value = getattr(record, name)
+        if isinstance(value, str):
+            if not bounds["min_length"] <= len(value) <= bounds["max_length"]:
+                return f"{name} is empty or longer than {bounds['max_length']} characters"
+        elif not bounds.get("ge", value) <= value <= bounds.get("le", value):
+            return f"{name} is {value}"
     return None

@@ -9,8 +9,9 @@ batched. Everything is decided record by record:
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from processors.frames import (
     Frame,
     FrameRecord,
     Rejected,
-    decode_known_frame,
+    decode_plain_frame,
     decode_mark,
     decode_unusual_frame,
     why_bad,
@@ -56,6 +57,7 @@ CLOSED_WINDOWS_KEPT = 60
 CLOSED_ROWS_KEPT = 5_000
 
 _NO_WATERMARK_MS = -(2**62)
+_NOTHING_BAD: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,9 @@ class PipelineSettings:
 
 
 class PartitionPipeline:
-    """The state of one raw partition and the step over it; implements `engine.step.Step`.
-
-    `counts` grows only, for metrics: frames, records, unknown-fields, marks, late, finals, rejected/{reason} and
-    connections (the `up` marks).
-    """
+    """The state of one raw partition and the step over it; implements `engine.step.Step`."""
 
     def __init__(self, settings: PipelineSettings, topic: str, partition: int) -> None:
-        self.counts: Counter[str] = Counter()
         self.watermark_ms = _NO_WATERMARK_MS
         self._settings, self._topic, self._partition = settings, topic, partition
         self._encoders = {a.name: settings.encoder(a.schema) for a in AGGREGATES.values()}
@@ -103,6 +100,16 @@ class PartitionPipeline:
         self._changed: list[Window] = []
         self._rows: dict[bytes, bytes | None] = {}
         self._results: list[Result] = []
+        self._counts: Counter[str] = Counter()
+        self._frames = self._records = 0  # counted on the hot path, where a Counter would cost a tenth of it
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What grows only, for metrics.
+
+        frames, records, unknown-fields, marks, late, finals, rejected/{reason} and connections (the `up` marks).
+        """
+        return self._counts + Counter(frames=self._frames, records=self._records)
 
     # -- state in and out ----------------------------------------------------------------------------------------
 
@@ -165,58 +172,58 @@ class PartitionPipeline:
                 self._process_mark(record)
                 continue
             try:
-                frame: Frame = decode_known_frame(record.value)
+                frame: Frame = decode_plain_frame(record.value)
             except (TypeError, *UNDECODABLE):  # TypeError: the record has no value at all
                 self._process_unusual(record)
-                continue
-            self._process_frame(record, frame)
+            else:
+                self._process_frame(record, frame)
 
     def _process_unusual(self, record: SourceRecord) -> None:
         decoded = decode_unusual_frame(record.value)
         if isinstance(decoded, Rejected):
-            self.counts["frames"] += 1
+            self._frames += 1
             self._reject(record, decoded)
             return
         frame, unknown_fields = decoded
-        self.counts["unknown-fields"] += unknown_fields
-        self._process_frame(record, frame)
+        self._counts["unknown-fields"] += unknown_fields
+        reasons = {index: why_bad(item) for index, item in enumerate(frame.data)}
+        self._process_frame(record, frame, {index: why for index, why in reasons.items() if why is not None})
 
-    def _process_frame(self, record: SourceRecord, frame: Frame) -> None:
-        self.counts["frames"] += 1
-        lane = self._open.lane(frame.channel)
+    def _process_frame(self, record: SourceRecord, frame: Frame, bad: Mapping[int, str] = _NOTHING_BAD) -> None:
+        """Add a frame's records but for the bad ones, each with its reason."""
+        self._frames += 1
+        lane = self._open.lanes.get(frame.channel) or self._open.lane(frame.channel)
         if lane is None:
             self._reject(record, Rejected(UNKNOWN_CHANNEL, f"no such channel: {frame.channel[:200]!r}"))
             return
-        self.counts["records"] += len(frame.data)
+        self._records += len(frame.data)
+        slots_of, keyed_by_asset, key = lane.slots, lane.aggregate.keyed_by_asset, lane.channel
         time_ms_max = record.timestamp + AHEAD_MS_MAX
-        keyed_by_asset, grace_ms = lane.aggregate.keyed_by_asset, self._settings.grace_ms
-        bad: dict[int, Rejected] = {}
-        for index, item in enumerate(frame.data):
-            why = why_bad(item)
-            if why is not None:
-                bad[index] = Rejected(BAD_RECORD, why)
-                continue
+        highest_ms = self.watermark_ms + self._settings.grace_ms
+        ahead = False
+        for item in frame.data if not bad else _without(frame.data, bad):
             time_ms = item.time
             if time_ms > time_ms_max:
-                bad[index] = Rejected(FUTURE_TIME, f"time is {time_ms - record.timestamp} ms after it was received")
+                ahead = True
                 continue
             micros = round(item.volUsd * MICROS_PER_USD)
-            key = item.baseAsset if keyed_by_asset else lane.channel
-            for slot in lane.slots.get(key) or self._open.slots(lane, key):
-                if not slot.start_ms <= time_ms < slot.end_ms and not self._turn(lane, slot, record, index, item):
+            if keyed_by_asset:
+                key = item.baseAsset
+            for slot in slots_of.get(key) or self._open.slots(lane, key):
+                if not slot.start_ms <= time_ms < slot.end_ms and not self._turn(lane, slot, record, frame, item):
                     continue
                 window = slot.window
-                assert window is not None
                 window.totals.add(item, micros)
                 if not window.changed:
                     window.changed = True
                     self._changed.append(window)
-            if time_ms - grace_ms > self.watermark_ms:
-                self._raise_watermark(time_ms - grace_ms, record)
-        for reason in (BAD_RECORD, FUTURE_TIME):
-            indexes = [index for index, why in bad.items() if why.reason == reason]
-            if indexes:
-                self._reject(record, bad[indexes[0]], indexes)
+            if time_ms > highest_ms:
+                highest_ms = time_ms
+                self._raise_watermark(time_ms - self._settings.grace_ms, record)
+        if bad:
+            self._reject(record, Rejected(BAD_RECORD, next(iter(bad.values()))), bad)
+        if ahead:
+            self._reject_ahead(record, frame, bad)
 
     def _process_mark(self, record: SourceRecord) -> None:
         mark = decode_mark(record.value)
@@ -226,8 +233,8 @@ class PartitionPipeline:
         if mark.at_ms > record.timestamp + AHEAD_MS_MAX:
             self._reject(record, Rejected(FUTURE_TIME, f"at_ms is {mark.at_ms - record.timestamp} ms ahead"))
             return
-        self.counts["marks"] += 1
-        self.counts["connections"] += mark.kind == "up"
+        self._counts["marks"] += 1
+        self._counts["connections"] += mark.kind == "up"
         self._coverage.add(mark)
         self._coverage_changed = True
         if mark.at_ms - self._settings.mark_delay_ms > self.watermark_ms:
@@ -236,11 +243,11 @@ class PartitionPipeline:
 
     # -- windows -------------------------------------------------------------------------------------------------
 
-    def _turn(self, lane: Lane, slot: Slot, record: SourceRecord, index: int, item: FrameRecord) -> bool:
+    def _turn(self, lane: Lane, slot: Slot, record: SourceRecord, frame: Frame, item: FrameRecord) -> bool:
         """Turn the slot to the window that holds the record's time; False if that window is final already."""
         start_ms = slot.size.start_of(item.time)
         if start_ms + slot.size.ms <= self.watermark_ms:
-            self._emit_late(record, index, item, lane, start_ms, slot.size)
+            self._emit_late(record, frame, item, start_ms, slot.size)
             return False
         of = WindowKey(lane.aggregate.name, slot.size.ms, start_ms, slot.key)
         window = self._open.find(of) or Window(of, lane.aggregate, slot.size, lane.aggregate.totals.of(item))
@@ -274,13 +281,13 @@ class PartitionPipeline:
         self._emit(topic, of.key.encode(), self._encoders[aggregate.name](value), cause)
         self._rows[window_key(self._partition, of)] = encode_window(True, coverage, window.totals)
         window.changed = False
-        self.counts["finals"] += 1
+        self._counts["finals"] += 1
 
     def _emit_late(
-        self, record: SourceRecord, index: int, item: FrameRecord, lane: Lane, start_ms: int, size: WindowSize
+        self, record: SourceRecord, frame: Frame, item: FrameRecord, start_ms: int, size: WindowSize
     ) -> None:
         value = {
-            "channel": lane.channel,
+            "channel": frame.channel,
             "base_asset": item.baseAsset,
             "exchange": item.exName,
             "symbol": item.symbol,
@@ -294,10 +301,17 @@ class PartitionPipeline:
             "topic": self._topic,
             "partition": self._partition,
             "offset": record.offset,
-            "index": index,
+            "index": next(index for index, other in enumerate(frame.data) if other is item),
         }
-        self._emit(self._settings.topics.late, lane.channel.encode(), self._encode_late(value), record)
-        self.counts["late"] += 1
+        self._emit(self._settings.topics.late, frame.channel.encode(), self._encode_late(value), record)
+        self._counts["late"] += 1
+
+    def _reject_ahead(self, record: SourceRecord, frame: Frame, bad: Mapping[int, str]) -> None:
+        """Reject a frame for its records that are too far ahead of when it was received."""
+        ahead_ms = {index: item.time - record.timestamp for index, item in enumerate(frame.data) if index not in bad}
+        ahead_ms = {index: ms for index, ms in ahead_ms.items() if ms > AHEAD_MS_MAX}
+        detail = f"time is {next(iter(ahead_ms.values()))} ms after it was received"
+        self._reject(record, Rejected(FUTURE_TIME, detail), ahead_ms)
 
     def _reject(self, record: SourceRecord, why: Rejected, indexes: Iterable[int] = ()) -> None:
         """Send a frame to the dead letters as it came, with what is wrong in the headers."""
@@ -314,7 +328,11 @@ class PartitionPipeline:
         self._results.append(
             Result(self._settings.topics.dead_letters, record.key, record.value, record.timestamp, encoded)
         )
-        self.counts[f"rejected/{why.reason}"] += 1
+        self._counts[f"rejected/{why.reason}"] += 1
 
     def _emit(self, topic: str, key: bytes, value: bytes, cause: SourceRecord) -> None:
         self._results.append(Result(topic, key, value, cause.timestamp))
+
+
+def _without(items: Iterable[FrameRecord], indexes: Container[int]) -> list[FrameRecord]:
+    return [item for index, item in enumerate(items) if index not in indexes]

@@ -16,7 +16,7 @@ import msgspec
 from producer.entries import MarkEntry
 from schemas.records import json_struct
 
-_FeedMark = json_struct("feed_mark", forbid_unknown_fields=True)
+_FeedMark = json_struct("feed_mark", strict=True)
 
 
 def feed_mark(kind: str, at_ms: int, heard_at_ms: int, connection: str, channels: Sequence[str]) -> MarkEntry:

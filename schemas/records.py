@@ -1,22 +1,26 @@
 """The records of the contract, from their `.avsc` files: the one source of truth of every field. Pure after import."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import avro.schema
 import msgspec
 
-_INT = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-_LONG = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_PRIMITIVES: dict[str, Any] = {
+_PRIMITIVES: Mapping[str, Any] = {
     "null": None,
     "boolean": bool,
-    "int": _INT,
-    "long": _LONG,
+    "int": int,
+    "long": int,
     "float": float,
     "double": float,
     "string": str,
+}
+_RANGES: Mapping[str, Mapping[str, Any]] = {
+    "int": {"ge": -(2**31), "le": 2**31 - 1},
+    "long": {"ge": -(2**63), "le": 2**63 - 1},
 }
 
 
@@ -38,28 +42,39 @@ def avro_schema(name: str) -> avro.schema.Schema:
     return avro.schema.parse(schema_text(name))
 
 
-def json_struct(name: str, *, forbid_unknown_fields: bool) -> type[msgspec.Struct]:
+def json_struct(name: str, *, strict: bool) -> type[msgspec.Struct]:
     """Compile a record's schema into the struct that decodes its JSON.
 
     JSON here is what the feed and the marks use: plain values by field name, as in Avro's JSON encoding for schemas
-    without unions. An `int` or `long` out of its range, or a missing field, is a ValidationError.
+    without unions. An `int` or `long` out of its range, or a missing field, is a ValidationError; where `strict`, so is
+    a field that the schema does not know, or a value outside what the field's `accepted` says.
     """
-    compiled = _json_type(avro_schema(name), forbid_unknown_fields)
+    compiled = _json_type(avro_schema(name), strict)
     assert isinstance(compiled, type)
     assert issubclass(compiled, msgspec.Struct)
     return compiled
 
 
-def _json_type(schema: Any, forbid: bool) -> Any:
+def _json_type(schema: Any, strict: bool, bounds: Mapping[str, Any] = MappingProxyType({})) -> Any:
     match schema:
         case avro.schema.RecordSchema():
-            fields = [(field.name, _json_type(field.type, forbid)) for field in schema.fields]
+            fields = [
+                (field.name, _json_type(field.type, strict, accepted(field) if strict else {}))
+                for field in schema.fields
+            ]
             # gc=False: the structs hold no cycles, and a million of them a second would keep the collector busy.
-            return msgspec.defstruct(schema.name, fields, forbid_unknown_fields=forbid, gc=False, frozen=True)
+            return msgspec.defstruct(schema.name, fields, forbid_unknown_fields=strict, gc=False, frozen=True)
         case avro.schema.ArraySchema():
-            return list[_json_type(schema.items, forbid)]  # type: ignore[misc]
+            return list[_json_type(schema.items, strict)]  # type: ignore[misc]
         case avro.schema.EnumSchema():
             return Literal[tuple(schema.symbols)]
         case avro.schema.PrimitiveSchema():
-            return _PRIMITIVES[schema.type]
+            plain, bounds = _PRIMITIVES[schema.type], {**_RANGES.get(schema.type, {}), **bounds}
+            return Annotated[plain, msgspec.Meta(**bounds)] if bounds else plain
     raise TypeError(f"{schema} has no plain JSON form")
+
+
+def accepted(field: avro.schema.Field) -> Mapping[str, Any]:
+    """Return a field's bounds: `ge` and `le` of a number, `min_length` and `max_length` of a string in characters."""
+    bounds: Mapping[str, Any] = field.other_props.get("accepted", {})
+    return bounds

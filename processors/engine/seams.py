@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import faust
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
@@ -20,11 +21,12 @@ from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, AppT
+from faust.types import TP, AppT, ConsumerMessage
 from mode import Service
 
 from processors.engine.batches import Batch
 from processors.engine.crash import crash
+from processors.engine.step import SourceRecord
 from processors.engine.transaction_requests import GroupIdentity
 
 log = structlog.get_logger(__name__)
@@ -60,6 +62,14 @@ class PartitionOwner(Protocol):
 def _owner(app: Any) -> PartitionOwner:
     owner: PartitionOwner = app.engine
     return owner
+
+
+class LightPartitionRecords(fetcher.PartitionRecords):
+    """Hands over records as they were unpacked: wrapping each in a ConsumerRecord took as long as unpacking it."""
+
+    def _consumer_record(self, tp: TopicPartition, record: SourceRecord) -> SourceRecord:
+        del tp
+        return record
 
 
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):
@@ -108,9 +118,24 @@ class ExactConsumer(driver.Consumer):
                 continue
             batch = Batch(fetched, base)
             self._next[tp] = batch.end
-            message: Any = self._to_message(tp, fetched[-1])
-            message.value = batch
-            yield tp, message
+            yield tp, self._message(tp, batch)
+
+    def _message(self, tp: TP, batch: Batch) -> ConsumerMessage:
+        """Return what a batch travels in; to Faust it is one message, at the offset of its last record."""
+        last = batch[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1e3,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=batch,
+            checksum=None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
 
     async def _follows_on(self, tp: TP, base: int, first: int) -> bool:
         """Whether a fetch that begins at `first` continues at `base`; if not, seek back.
@@ -317,12 +342,13 @@ exact_app_options: Mapping[str, Any] = {
     "broker_heartbeat_interval": 1.0,
     "broker_rebalance_timeout": 10.0,
     "broker_max_poll_records": 20_000,
-    "consumer_max_fetch_size": 4 << 20,
+    "consumer_max_fetch_size": 1 << 20,
 }
 
 
 def use_exact_parts(app: faust.App, engine: PartitionOwner) -> None:
     """Put the engine, and the consumer that serves it, into an app."""
+    fetcher.PartitionRecords = LightPartitionRecords  # for the process: its consumers are the engine's
     app.engine = engine  # type: ignore[attr-defined]
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.producer_transport = ExactTransport(app.conf.broker_producer, app)

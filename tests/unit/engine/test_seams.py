@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from faust.assignor.partition_assignor import PartitionAssignor
@@ -31,7 +31,10 @@ PIECES = [
     (Consumer._add_gap, "source topics keep no gaps", "4df2573ded7c"),
     (Consumer.on_partitions_revoked, "ExactConsumer quiesces before it", "d04b7ae72c6f"),
     (Consumer.on_stop, "ExactConsumer drains before it", "45b1d2210ce2"),
-    (driver.Consumer._to_message, "the message that a batch travels in", "7c24f6511b2f"),
+    (driver.Consumer._to_message, "ExactConsumer._message makes a batch's like it", "7c24f6511b2f"),
+    (PartitionRecords._unpack_records, "LightPartitionRecords is asked by it for each record", "b803e6d46480"),
+    (PartitionRecords._consumer_record, "LightPartitionRecords replaces it", "e668541600b0"),
+    (Fetcher._proc_fetch_request, "makes PartitionRecords by its module's name for them", "59bf948fff47"),
     (driver.Consumer._new_consumer_thread, "ExactConsumer's own thread", "0870ec53dea7"),
     (
         driver.AIOKafkaConsumerThread._create_worker_consumer,
