@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import faust
@@ -22,7 +23,13 @@ from processors.engine.errors import StateMismatchError
 from processors.engine.partition import OwnedPartition
 from processors.engine.positions import position_key
 from processors.engine.recovery import load_rows, log_ends
-from processors.engine.seams import broker_reached, committed_offsets, group_identity, use_exact_parts
+from processors.engine.seams import (
+    broker_reached,
+    committed_offsets,
+    group_identity,
+    known_log_end,
+    use_exact_parts,
+)
 from processors.engine.step import Changes, Step
 from processors.engine.transaction_requests import GroupIdentity
 from processors.engine.transactions import PartitionWriter
@@ -84,8 +91,7 @@ class Engine:
 
     def lags(self) -> Mapping[TP, int]:
         """Return how many records each owned partition is behind its log's end, as far as known."""
-        consumer = self.app.consumer
-        return {tp: max(0, (consumer.highwater(tp) or 0) - p.position) for tp, p in self.partitions.items()}
+        return {tp: partition.lag for tp, partition in self.partitions.items()}
 
     # -- what Faust asks -----------------------------------------------------------------------------------------
 
@@ -155,7 +161,8 @@ class Engine:
 
     def _new_partition(self, tp: TP) -> OwnedPartition:
         writer = PartitionWriter(self._bootstrap, self.app.conf.id, tp, self._changelog(tp).topic)
-        return OwnedPartition(tp, self._new_step(tp), writer, self._identity, self._publish)
+        log_end = partial(known_log_end, self.app)
+        return OwnedPartition(tp, self._new_step(tp), writer, self._identity, log_end, self._publish)
 
     def _identity(self) -> GroupIdentity:
         """Return what the group knows us by in the generation that we took our partitions over in."""

@@ -28,10 +28,9 @@ async def load_rows(bootstrap: str, changelogs: Iterable[TopicPartition]) -> dic
         reader.assign(list(rows))
         await reader.seek_to_beginning(*rows)
         behind = set(rows)
-        while behind:
+        while behind := {tp for tp in behind if await reader.position(tp) < ends[tp]}:
             for tp, records in (await reader.getmany(*behind, timeout_ms=100)).items():
                 _apply(rows[tp], records)
-            behind = {tp for tp in behind if await reader.position(tp) < ends[tp]}
     finally:
         await reader.stop()
     return rows
@@ -52,6 +51,10 @@ async def log_ends(bootstrap: str, tps: Iterable[TopicPartition]) -> dict[TopicP
     A read_committed client would be told the last stable offset instead, which stands still while a fenced
     transaction's abort is being written: reading to there would end too early.
     """
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_uncommitted") as asker:
+    async with AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_uncommitted",
+        retry_backoff_ms=5,  # it is the wait for the topics' metadata, which is always needed
+    ) as asker:
         ends: dict[TopicPartition, int] = await asker.end_offsets(list(tps))
         return ends

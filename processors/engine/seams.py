@@ -366,6 +366,15 @@ def group_identity(app: faust.App, generation: int) -> GroupIdentity:
     return GroupIdentity(generation, coordinator.member_id, app.conf.consumer_group_instance_id or None)
 
 
+def known_log_end(app: faust.App, tp: TP) -> int | None:
+    """Return a partition's log end as the last fetch told; None where it told nothing, or the partition is lost."""
+    try:
+        end: int | None = app.consumer.highwater(tp)
+    except AssertionError:  # revoked a moment ago, in the consumer's thread
+        return None
+    return end
+
+
 def broker_reached(app: faust.App | AppT) -> bool:
     """Whether the group's coordinator is known, which aiokafka forgets when it loses it."""
     thread = getattr(app.consumer, "_thread", None)

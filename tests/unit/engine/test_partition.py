@@ -49,7 +49,9 @@ class SlowWriter:
 @pytest.fixture
 def owned():
     seen = []
-    partition = OwnedPartition(SOURCE, Adder(), SlowWriter(), lambda: NOBODY, lambda tp, changes: seen.append(changes))
+    partition = OwnedPartition(
+        SOURCE, Adder(), SlowWriter(), lambda: NOBODY, lambda tp: partition.position, lambda tp, c: seen.append(c)
+    )
     partition.seen = seen
     return partition
 
@@ -148,3 +150,26 @@ async def test_a_transaction_that_fails_ends_the_worker(owned, monkeypatch):
     await owned.apply(batch(0))
     await owned.settled()
     assert [str(error) for error in died] == ["gone"]
+
+
+async def test_a_partition_that_is_far_behind_pauses_between_transactions_until_someone_waits(owned, monkeypatch):
+    monkeypatch.setattr(module, "BEHIND_PAUSE_SECONDS", 60.0)
+    owned._log_end = lambda tp: 10_000
+    owned.writer.gate.set()
+    await owned.apply(batch(0))
+    await asyncio.sleep(0.05)
+    await owned.apply(batch(1))
+    await asyncio.sleep(0.05)
+    assert [offset for _, offset in owned.writer.committed] == [1]
+    async with asyncio.timeout(5):
+        await owned.settled()
+    assert [offset for _, offset in owned.writer.committed] == [1, 2]
+
+
+async def test_a_partition_that_has_caught_up_pauses_but_a_moment(owned):
+    owned.writer.gate.set()
+    for offset in range(2):
+        await owned.apply(batch(offset))
+    await asyncio.sleep(10 * module.PAUSE_SECONDS)
+    assert owned.writer.committed[-1][1] == 2
+    assert owned.lag == 0
