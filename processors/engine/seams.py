@@ -342,7 +342,7 @@ exact_app_options: Mapping[str, Any] = {
     "broker_heartbeat_interval": 1.0,
     "broker_rebalance_timeout": 10.0,
     "broker_max_poll_records": 20_000,
-    "consumer_max_fetch_size": 1 << 20,
+    "consumer_max_fetch_size": 4 << 20,
 }
 
 
