@@ -1,8 +1,8 @@
 """Frames and marks from the bytes of the raw topics. Pure.
 
 The structs are compiled from `frame.avsc` and `feed_mark.avsc`. A frame is first read by a strict decoder, which
-refuses unknown fields and values out of bounds at no cost; only a frame it refuses is looked at again, to count what was
-unknown and to say what is wrong.
+refuses unknown fields and values out of bounds at no cost; only a frame it refuses is looked at again, to count what
+was unknown and to say what is wrong.
 """
 
 import re
@@ -67,7 +67,8 @@ _lenient: Any = msgspec.json.Decoder(json_struct("frame", strict=False))
 _mark: Any = msgspec.json.Decoder(json_struct("feed_mark", strict=False))
 _fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _records: Any = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_frame_fields = {field.name: field for field in avro_schema("frame").fields}
+_frame_schema: Any = avro_schema("frame")
+_frame_fields = {field.name: field for field in _frame_schema.fields}
 _record_fields = {field.name: field for field in _frame_fields["data"].type.items.fields}
 _accepted = {name: accepted(field) for name, field in _record_fields.items()}
 

@@ -1,15 +1,15 @@
 """Buys against sells per market and window, with the prices they were made at. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
-
-import msgspec
 
 from processors.frames import FrameRecord
 from processors.money import MICROS_PER_USD
 
 
-class TradeTotals(msgspec.Struct, array_like=True):
+@dataclass(slots=True)
+class TradeTotals:
     """One market's trades in one window; money in integer micro-USD, so that sums are exact.
 
     Side 1 means sell, side 2 buy. `open` and `close` go by event time; of equal times the first to arrive opens and the

@@ -1,15 +1,15 @@
 """Liquidated volume per asset and window: how records add up, and the final they become. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
-
-import msgspec
 
 from processors.frames import FrameRecord
 from processors.money import MICROS_PER_USD
 
 
-class LiquidationTotals(msgspec.Struct, array_like=True):
+@dataclass(slots=True)
+class LiquidationTotals:
     """One asset's liquidations in one window; money in integer micro-USD, so that sums are exact.
 
     Side 1 means that a long was liquidated, side 2 a short.

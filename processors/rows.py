@@ -7,7 +7,11 @@
 The partition stands in every key, as one table holds the rows of all partitions that a worker owns.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from operator import attrgetter
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -56,11 +60,22 @@ def parse_window_key(row_key: bytes) -> WindowKey | None:
 
 
 def encode_window(final: bool, coverage: float | None, totals: Any) -> bytes:
-    """Return a window's row; `coverage` is None while the window is open."""
-    return _encode([final, coverage, totals])
+    """Return a window's row; `coverage` is None while the window is open, `totals` a dataclass."""
+    return _encode((final, coverage, _values_of(totals.__class__)(totals)))
 
 
-def decode_window(row: bytes, totals: type[Any]) -> tuple[bool, float | None, Any]:
-    """Read a window's row, its totals as the given struct."""
-    window: tuple[bool, float | None, Any] = _decode(row, type=tuple[bool, float | None, totals])  # type: ignore[valid-type]
-    return window
+def decode_window(row: bytes, totals: Callable[..., Any]) -> tuple[bool, float | None, Any]:
+    """Read a window's row, its totals as the given dataclass."""
+    final, coverage, values = _decode(row, type=_row_type(totals))
+    return final, coverage, totals(*values)
+
+
+@cache
+def _values_of(totals: Any) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*(field.name for field in fields(totals)))
+
+
+@cache
+def _row_type(totals: Any) -> Any:
+    hints = get_type_hints(totals)
+    return tuple[bool, float | None, tuple[tuple(hints[field.name] for field in fields(totals))]]  # type: ignore[misc]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import avro.schema
 import msgspec
@@ -69,12 +69,13 @@ def _json_type(schema: Any, strict: bool, bounds: Mapping[str, Any] = MappingPro
         case avro.schema.EnumSchema():
             return Literal[tuple(schema.symbols)]
         case avro.schema.PrimitiveSchema():
-            plain, bounds = _PRIMITIVES[schema.type], {**_RANGES.get(schema.type, {}), **bounds}
-            return Annotated[plain, msgspec.Meta(**bounds)] if bounds else plain
+            meta = {**_RANGES.get(schema.type, {}), **bounds}
+            plain = _PRIMITIVES[schema.type]
+            return Annotated[plain, msgspec.Meta(**meta)] if meta else plain
     raise TypeError(f"{schema} has no plain JSON form")
 
 
 def accepted(field: avro.schema.Field) -> Mapping[str, Any]:
     """Return a field's bounds: `ge` and `le` of a number, `min_length` and `max_length` of a string in characters."""
-    bounds: Mapping[str, Any] = field.other_props.get("accepted", {})
-    return bounds
+    bounds: Any = field.other_props.get("accepted", {})
+    return cast("Mapping[str, Any]", bounds)

@@ -64,7 +64,7 @@ def _owner(app: Any) -> PartitionOwner:
     return owner
 
 
-class LightPartitionRecords(fetcher.PartitionRecords):
+class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """Hands over records as they were unpacked: wrapping each in a ConsumerRecord took as long as unpacking it."""
 
     def _consumer_record(self, tp: TopicPartition, record: SourceRecord) -> SourceRecord:
@@ -131,7 +131,7 @@ class ExactConsumer(driver.Consumer):
             timestamp_type=0,
             headers=[],
             key=None,
-            value=batch,
+            value=batch,  # type: ignore[arg-type]
             checksum=None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
