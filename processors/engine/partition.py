@@ -17,9 +17,9 @@ from processors.engine.transactions import PartitionWriter
 #: Records that may wait for a transaction before the stream has to: what a crash makes to be read again.
 PENDING_RECORDS_MAX = 50_000
 
-#: How long after a transaction the next one waits for more to carry. The broker needs a few ms to end one, and until
-#: then has the next try again after 20 ms.
-PAUSE_SECONDS = 0.02
+#: How long after a transaction the next one waits for more to carry. The broker needs a few ms to end one; a next one
+#: that begins before that is held up by 20.
+PAUSE_SECONDS = 0.01
 #: The same for a partition that is further behind than this: its results are late already, and a transaction costs the
 #: broker as much as hundreds of records.
 BEHIND_RECORDS = 1_000

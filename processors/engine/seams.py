@@ -6,6 +6,7 @@ one event a record. These subclasses take just that away, and leave it agents, t
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ from processors.engine.transaction_requests import GroupIdentity
 log = structlog.get_logger(__name__)
 
 FETCH_WAIT_MS_MAX = 100  # Faust's own 1,500 is a pause after every seek
+#: A broker answers as soon as it has one record, and a fetch costs as much as a hundred records: at least so much time
+#: lies between two. Under a backlog fetches take longer by themselves.
+FETCH_PERIOD_SECONDS = 0.02
 
 
 class PartitionOwner(Protocol):
@@ -81,12 +85,31 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):
             await super().on_start()
         except KafkaError as error:
             crash("the broker was lost while the worker started", error)
+        pace_fetches(self._ensure_consumer()._fetcher)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
         consumer._isolation_level = "read_committed"  # raw topics may be written in transactions too
         return consumer
+
+
+def pace_fetches(of: fetcher.Fetcher) -> None:
+    """Have a fetcher leave FETCH_PERIOD_SECONDS between the beginnings of two fetches from a node."""
+    fetch, began = of._proc_fetch_request, dict[int, float]()
+
+    async def paced(assignment: Any, node: int, request: Any) -> bool:
+        now = time.monotonic()
+        wait_seconds = began.get(node, 0.0) + FETCH_PERIOD_SECONDS - now
+        if wait_seconds > 0:
+            try:
+                await asyncio.sleep(wait_seconds)
+            except asyncio.CancelledError:
+                return False  # as the fetch itself does
+        began[node] = time.monotonic()
+        return bool(await fetch(assignment, node, request))
+
+    of._proc_fetch_request = paced
 
 
 class ExactConsumer(driver.Consumer):

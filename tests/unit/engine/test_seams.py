@@ -4,8 +4,11 @@ A failure means that upstream has moved. The second column says what depends on 
 new source, before changing the fingerprint here.
 """
 
+import asyncio
 import hashlib
 import inspect
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -22,6 +25,8 @@ from faust.tables.table import Table
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 
+from processors.engine import seams
+
 PIECES = [
     (Consumer.getmany, "ExactConsumer.getmany yields batches", "4b168d84882a"),
     (Consumer._wait_next_records, "ExactConsumer.getmany fetches with it", "6218e1969a63"),
@@ -34,7 +39,11 @@ PIECES = [
     (driver.Consumer._to_message, "ExactConsumer._message makes a batch's like it", "7c24f6511b2f"),
     (PartitionRecords._unpack_records, "LightPartitionRecords is asked by it for each record", "b803e6d46480"),
     (PartitionRecords._consumer_record, "LightPartitionRecords replaces it", "e668541600b0"),
-    (Fetcher._proc_fetch_request, "makes PartitionRecords by its module's name for them", "59bf948fff47"),
+    (
+        Fetcher._proc_fetch_request,
+        "makes PartitionRecords by its module's name for them; pace_fetches puts itself before it",
+        "59bf948fff47",
+    ),
     (driver.Consumer._new_consumer_thread, "ExactConsumer's own thread", "0870ec53dea7"),
     (
         driver.AIOKafkaConsumerThread._create_worker_consumer,
@@ -84,3 +93,32 @@ def source_of(piece):
 )
 def test_upstream_is_what_the_engine_was_written_against(piece, dependent, expected):
     assert fingerprint(source_of(piece)) == expected, f"upstream changed what this stands on: {dependent}"
+
+
+async def test_fetches_from_a_node_begin_a_period_apart_and_those_from_two_nodes_do_not_wait_for_each_other():
+    began = []
+
+    async def fetch(assignment, node, request):
+        began.append((node, asyncio.get_running_loop().time()))
+        return True
+
+    fetcher = SimpleNamespace(_proc_fetch_request=fetch)
+    seams.pace_fetches(fetcher)
+    for _ in range(3):
+        assert await asyncio.gather(*(fetcher._proc_fetch_request(None, node, None) for node in (1, 2))) == [True, True]
+    for node in (1, 2):
+        times = [at for of, at in began if of == node]
+        assert all(b - a > 0.9 * seams.FETCH_PERIOD_SECONDS for a, b in pairwise(times))
+
+
+async def test_a_fetch_that_is_cancelled_while_it_waits_ends_like_one_that_is_cancelled_on_its_way():
+    async def fetch(assignment, node, request):
+        return True
+
+    fetcher = SimpleNamespace(_proc_fetch_request=fetch)
+    seams.pace_fetches(fetcher)
+    await fetcher._proc_fetch_request(None, 1, None)
+    waiting = asyncio.ensure_future(fetcher._proc_fetch_request(None, 1, None))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    assert await waiting is False
