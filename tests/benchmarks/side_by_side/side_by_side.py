@@ -15,6 +15,7 @@
 import argparse
 import json
 import pathlib
+import shutil
 import tempfile
 import time
 
@@ -57,6 +58,7 @@ class Bench:
             finally:
                 stop(process)
                 delete_topics(self._broker, run_id)
+                shutil.rmtree(state, ignore_errors=True)
         return {"engine": engine} | (measured or {"frames_per_s": 0.0, "right": f"no finals: see {log_path}"})
 
     def _watched(self, engine, how, process, began, state):
