@@ -36,13 +36,13 @@ BARE_AND_OURS := ours-1w bare-loop
 # The first is what the table's ratios refer to. These need mvn and a JDK 17; leave out what you have not.
 PEERS ?= kafka-streams-eos kafka-streams-eos-2t flink-sql-eos flink-sql-eos-2t quix-eos bytewax
 
-# Whether something is badly off, in three minutes. For figures to quote: bench-full, on a quiet machine.
+# Whether something is badly off, in a minute. For figures to quote: bench-full, on a quiet machine.
 bench: setup
 	.venv/bin/python -m tests.benchmarks.micro --json $(BENCH)/micro.json
 	.venv/bin/python -m tests.benchmarks.growth --json $(BENCH)/growth.json
 	$(SIDE_BY_SIDE) --frames 200000 $(BARE_AND_OURS)
 
-# All of it, and the figures in docs: an hour or so.
+# All of it, and the figures in docs. Its 50 million frames need 15 GB of disk.
 bench-full: setup
 	.venv/bin/python -m tests.benchmarks.micro --rounds 15 --json $(BENCH)/micro.json
 	.venv/bin/python -m tests.benchmarks.growth --rounds 7 --json $(BENCH)/growth.json

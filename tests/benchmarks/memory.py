@@ -19,7 +19,7 @@ from tests.benchmarks.streams import Shape, shaped
 from tests.integration.processes import Worker
 from tests.integration.processes import worker as a_worker
 
-#: Written at once; the writer waits for the worker when it is this far ahead twice, so the broker's disk stays bounded.
+#: Written at once; the writer waits while it is more than two of them ahead. The raw topics keep all: 0.3 GB a million.
 CHUNK_FRAMES = 250_000
 SAMPLE_SECONDS = 0.5
 STALL_SECONDS_MAX = 60

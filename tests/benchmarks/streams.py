@@ -32,7 +32,7 @@ Line = tuple[bytes, bytes, int]  # key, value, ms when it was received
 def shaped(shape: Shape, count: int, start_ms: int, seed: int = 7) -> Iterator[Line]:
     """Yield trades that come from all channels in turn, in another order each time.
 
-    Each is made by filling in a template, at 500,000 a second: so that writing them is no slower than reading.
+    Each is made by filling in a template, at 400,000 a second: so that writing them is no slower than reading.
     """
     rnd = random.Random(seed)
     templates = [_template(number, shape.records, rnd) for number in range(shape.channels)]

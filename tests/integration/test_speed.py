@@ -23,8 +23,8 @@ FRAMES = 40_000  # each round
 ROUNDS = 3
 COMMIT_SECONDS = 0.5  # what is processed is committed within a fifth of a second, or the next one
 
-#: Measured 15 times with a busy loop on each of two cores: 1.25 to 1.65, the median 1.37; without, 1.2 to 1.4. A
-#: machine that is busy gives more transactions to the same frames, as the pause between them is of time.
+#: Measured 15 times with a busy loop on each of two cores: 1.25 to 1.65, the median 1.37. So it takes a worker that is
+#: half as dear again to fail for certain; the pure step's guard is the sharper one.
 RATIO_MAX = 2.0
 
 
