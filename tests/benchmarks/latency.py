@@ -1,12 +1,13 @@
 """How late results are, and what a worker costs, at a steady rate: a real worker on a real broker, seen from outside.
 
-    python -m tests.benchmarks.latency --rate 1000 --seconds 30 --json build/benchmarks/latency.json
+    python -m tests.benchmarks.latency --kafka-streams --json build/benchmarks/latency.json
 
 final    from sending the record that moved the watermark past a window's end to reading its final, `read_committed`
 visible  from the broker's acknowledgement of a record to its window in the JSON route
 CPU      of the worker's process, while nobody asks it anything
 
-Event time runs 60 times as fast as the clock, so that 1-minute windows close every second on every partition.
+Event time runs 60 times as fast as the clock, so that 1-minute windows close every second on every partition; with
+`--speed-up 1` it runs as it does in life, which is how to ask for the CPU.
 """
 
 import argparse
@@ -14,25 +15,29 @@ import asyncio
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from broker.admin import connected, ensure_topics
+from schemas.channels import LIQUIDATIONS
 from schemas.durations import parse_duration
-from schemas.topics import Topics
+from schemas.topics import Topics, TopicSpec
+from tests.benchmarks.brokers import given_or_embedded
 from tests.benchmarks.side_by_side.frames import frames
 from tests.integration.processes import worker
 
-SPEED_UP = 60
 START_MS = 1_725_416_280_000
 WARM_UP_SECONDS = 5
+KAFKA_STREAMS_WARM_UP_SECONDS = 20  # it starts in some five, and compiles itself for longer
 
 
 class Feed:
@@ -110,9 +115,9 @@ async def probe(producer, feed, topic, web, count):
     for n in range(count):
         asset, timestamp_ms = f"PROBE{n}", feed.timestamp_ms()
         record = {"baseAsset": asset, "exName": "Bench", "price": 1.0, "side": 1, "symbol": asset}
-        frame = {"channel": "liquidationOrders", "data": [{**record, "time": timestamp_ms, "volUsd": 1.0}]}
+        frame = {"channel": LIQUIDATIONS, "data": [{**record, "time": timestamp_ms, "volUsd": 1.0}]}
         await producer.send_and_wait(
-            topic, msgspec.json.encode(frame), key=b"liquidationOrders", timestamp_ms=timestamp_ms
+            topic, msgspec.json.encode(frame), key=LIQUIDATIONS.encode(), timestamp_ms=timestamp_ms
         )
         acknowledged = time.perf_counter()
         while not await asyncio.to_thread(visible, web, asset):  # noqa: ASYNC110 - it happens in another process
@@ -122,69 +127,122 @@ async def probe(producer, feed, topic, web, count):
     return took_ms
 
 
-async def measure(broker, args, folder):
-    """Run a worker under the feed, and return its figures."""
-    topics = Topics(f"latency-{uuid.uuid4().hex[:8]}")
-    windows = (parse_duration("1m"),)
-    async with connected(broker) as client:
-        await ensure_topics(client, topics.raw_specs())
-        await ensure_topics(client, topics.result_specs(windows))
+@asynccontextmanager
+async def fed(broker, sinks, topic_of, args):
+    """Read finals and be ready to send frames, as (producer, feed, finals)."""
     consumer = AIOKafkaConsumer(
-        topics.liquidation_volume("1m"),
-        topics.trade_imbalance("1m"),
+        *sinks,
         bootstrap_servers=broker,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         fetch_max_wait_ms=10,
     )
     producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True)
-    async with consumer, producer, worker(broker, folder, topics.prefix) as process:
-        await process.until_ready()
-
-        def topic_of(channel):
-            return topics.raw_liquidations if channel == "liquidationOrders" else topics.raw_trades
-
+    async with consumer, producer:
         feed = Feed(producer, topic_of, args.rate, args.speed_up)
         finals = Finals(consumer, feed)
         reading = asyncio.create_task(finals.run())
+        try:
+            yield producer, feed, finals
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+async def steady(feed, finals, pid, args):
+    """Feed a process that is warm already; return its CPU and how late finals were."""
+    finals.noting = True
+    cpu, began = cpu_seconds(pid), time.perf_counter()
+    await feed.run(args.seconds)
+    share = (cpu_seconds(pid) - cpu) / (time.perf_counter() - began)
+    finals.noting = False
+    return {"cpu_share": share, "final_ms": finals.late_ms}
+
+
+async def of_ours(broker, args, folder):
+    """Measure one worker of this project."""
+    topics = Topics(f"latency-{uuid.uuid4().hex[:8]}")
+    windows = (parse_duration("1m"),)
+    async with connected(broker) as client:
+        await ensure_topics(client, topics.raw_specs())
+        await ensure_topics(client, topics.result_specs(windows))
+
+    def topic_of(channel):
+        return topics.raw_liquidations if channel == LIQUIDATIONS else topics.raw_trades
+
+    sinks = [topics.liquidation_volume("1m"), topics.trade_imbalance("1m")]
+    async with (
+        fed(broker, sinks, topic_of, args) as (producer, feed, finals),
+        worker(broker, folder, topics.prefix) as running,
+    ):
+        await running.until_ready()
         await feed.run(WARM_UP_SECONDS)
-        finals.noting = True
-        cpu, began = cpu_seconds(process.process.pid), time.perf_counter()
-        await feed.run(args.seconds)
-        share = (cpu_seconds(process.process.pid) - cpu) / (time.perf_counter() - began)
-        finals.noting = False
+        figures = await steady(feed, finals, running.process.pid, args)
         feeding = asyncio.create_task(feed.run(3_600))
-        took_ms = await probe(producer, feed, topics.raw_liquidations, process.web, args.probes)
+        figures["visible_ms"] = await probe(producer, feed, topics.raw_liquidations, running.web, args.probes)
         feeding.cancel()
-        reading.cancel()
-        _, _, metrics = await process.get("/metrics")
-        await asyncio.gather(feeding, reading, return_exceptions=True)
-        assert await process.stop() == 0, process.log.read_text()
-    return {"cpu_share": share, "final_ms": finals.late_ms, "visible_ms": took_ms}, metrics.decode()
+        await asyncio.gather(feeding, return_exceptions=True)
+        assert await running.stop() == 0, running.log.read_text()
+    return figures
+
+
+async def of_kafka_streams(broker, args, folder):
+    """Measure the Kafka Streams peer of the side-by-side bench, with one thread."""
+    sys.path.append(str(Path(__file__).parent / "side_by_side"))  # its modules are a script's, not a package's
+    from engines import check, engine_start
+
+    check(["kafka-streams-eos"])
+    run_id = f"latency-ks-{uuid.uuid4().hex[:8]}"
+    how = await asyncio.to_thread(engine_start, "kafka-streams-eos", broker, run_id, folder, {}, folder / "state")
+    async with connected(broker) as client:
+        await ensure_topics(client, [TopicSpec(name, 4, ()) for name in (*how.sources, *how.sinks)])
+    async with fed(broker, how.sinks, how.topic_of, args) as (_, feed, finals):
+        process = await asyncio.create_subprocess_exec(
+            *how.command, cwd=how.cwd, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        )
+        try:
+            await feed.run(KAFKA_STREAMS_WARM_UP_SECONDS)
+            return await steady(feed, finals, process.pid, args)
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def measure(args, folder):
+    """Measure what was asked for, one engine after the other on one broker, and print it."""
+    async with given_or_embedded(args.broker, folder / "kafka") as broker:
+        found = await of_ours(broker, args, folder)
+        show("ours", found)
+        if args.kafka_streams:
+            found["kafka_streams"] = await of_kafka_streams(broker, args, folder)
+            show("kafka-streams-eos", found["kafka_streams"])
+    return found
+
+
+def show(name, figures):
+    """Print one engine's figures."""
+    print(f"{name}: CPU {figures['cpu_share']:.1%} of a core")
+    for what in ("final_ms", "visible_ms"):
+        if len(figures.get(what, ())) > 1:
+            print(f"  {what}", {cut: round(value, 1) for cut, value in percentiles(figures[what]).items()})
 
 
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", default="127.0.0.1:9092")
+    parser.add_argument("--broker", help="host:port; without it an embedded Kafka runs for as long")
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second")
-    parser.add_argument("--speed-up", type=int, default=SPEED_UP, help="event time against the clock")
+    parser.add_argument("--speed-up", type=int, default=60, help="event time against the clock")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--probes", type=int, default=200)
+    parser.add_argument("--kafka-streams", action="store_true", help="measure that peer too; needs mvn and a JDK 17")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found, metrics = asyncio.run(measure(args.broker, args, Path(folder)))
-    print(f"CPU {found['cpu_share']:.1%} of a core at {args.rate} frames/s")
-    for name in ("visible_ms", "final_ms"):
-        if len(found[name]) > 1:
-            print(name, {k: round(v, 1) for k, v in percentiles(found[name]).items()})
-    transactions = sum(float(x.split()[-1]) for x in metrics.splitlines() if "transaction_seconds_count{" in x)
-    seconds = sum(float(x.split()[-1]) for x in metrics.splitlines() if "transaction_seconds_sum{" in x)
-    print(f"{transactions:.0f} transactions, {seconds / transactions * 1e3:.1f} ms each")
+        found = asyncio.run(measure(args, Path(folder)))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"rate": args.rate, **found}))
+        args.json.write_text(json.dumps({"rate": args.rate, "speed_up": args.speed_up, **found}))
 
 
 if __name__ == "__main__":

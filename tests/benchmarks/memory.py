@@ -5,15 +5,12 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 
-from sandbox.kafka import EmbeddedKafka, KafkaSettings
-from sandbox.ports import free_port
 from schemas.topics import Topics
 from tests.benchmarks import loading
+from tests.benchmarks.brokers import given_or_embedded
 from tests.benchmarks.scrape import scrape
 from tests.benchmarks.streams import Shape, shaped
 from tests.integration.processes import Worker
@@ -32,7 +29,7 @@ async def memory_over(shape: Shape, frames: int, broker: str | None) -> dict:
     name = f"bench-memory-{uuid.uuid4().hex[:8]}"
     topics, samples = Topics(name), []
     with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:
-        async with _kafka(broker, Path(folder, "kafka")) as bootstrap:
+        async with given_or_embedded(broker, Path(folder, "kafka")) as bootstrap:
             await loading.make_topics(bootstrap, topics)
             async with a_worker(bootstrap, Path(folder), name) as worker:
                 await worker.until_ready()
@@ -48,15 +45,6 @@ async def memory_over(shape: Shape, frames: int, broker: str | None) -> dict:
         "peak_mb": max(sample["rss_mb"] for sample in samples),
         "samples": samples,
     }
-
-
-@asynccontextmanager
-async def _kafka(broker: str | None, folder: Path) -> AsyncIterator[str]:
-    if broker:
-        yield broker
-        return
-    async with EmbeddedKafka(KafkaSettings(port=free_port(), data_dir=folder)) as kafka:
-        yield kafka.bootstrap
 
 
 async def _write(bootstrap: str, topics: Topics, shape: Shape, frames: int, samples: list[dict]) -> None:
