@@ -26,7 +26,7 @@ from mode import Service
 
 from processors.engine.batches import Batch
 from processors.engine.crash import crash
-from processors.engine.step import SourceRecord
+from processors.engine.light_records import LightPartitionRecords
 from processors.engine.transaction_requests import GroupIdentity
 
 log = structlog.get_logger(__name__)
@@ -62,14 +62,6 @@ class PartitionOwner(Protocol):
 def _owner(app: Any) -> PartitionOwner:
     owner: PartitionOwner = app.engine
     return owner
-
-
-class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Hands over records as they were unpacked: wrapping each in a ConsumerRecord took as long as unpacking it."""
-
-    def _consumer_record(self, tp: TopicPartition, record: SourceRecord) -> SourceRecord:
-        del tp
-        return record
 
 
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):
