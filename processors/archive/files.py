@@ -5,6 +5,7 @@ topic  partition  offset  received_at (UTC ms)  key  value  headers [(name, valu
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -175,7 +176,7 @@ def read_raw(path: Path) -> Iterator[list[Raw]]:
         for whole in _read_avro(path):
             yield [Raw(*record[:4]) for record in whole]
         return
-    for batch in _parquet_batches(path, ["offset", "received_at", "key", "value"]):
+    for batch in _one_ahead(_parquet_batches(path, ["offset", "received_at", "key", "value"])):
         yield list(map(Raw._make, zip(*_plain_columns(batch), strict=True)))
 
 
@@ -189,18 +190,34 @@ def read_whole(path: Path) -> Iterator[list[Whole]]:
         yield list(map(Whole._make, zip(*_plain_columns(batch), headers, strict=True)))
 
 
+def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield batches while the next is unpacked in a thread, which Arrow does beside Python."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = thread.submit(next, batches, None)
+            yield batch
+
+
 def _plain_columns(batch: Any) -> list[list[Any]]:
     return [
         batch.column("offset").to_pylist(),
         batch.column("received_at").cast(pa.int64()).to_pylist(),
-        batch.column("key").to_pylist(),
+        _keys(batch.column("key")),
         batch.column("value").to_pylist(),
     ]
 
 
+def _keys(column: Any) -> list[bytes | None]:
+    """Return keys, of which there are few: each is made once."""
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    known = encoded.dictionary.to_pylist()
+    return [None if place is None else known[place] for place in encoded.indices.to_pylist()]
+
+
 def _parquet_batches(path: Path, columns: list[str]) -> Iterator[Any]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=["key"]) as file:
             yield from file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise OperationError(f"{path} cannot be read ({error}): remove it, and export again") from error

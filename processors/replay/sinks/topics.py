@@ -8,6 +8,7 @@ The first transaction also commits which offsets the run reads, as a raw topic m
     group {transactional id}-end      and those it reads to
 """
 
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 HEADER_RUN = "replay.run"
 HEADER_PARTIAL = "replay.partial"
 TRANSACTION_RESULTS_MAX = 5_000
+#: How long results wait for others before they are committed, where they come slowly: with --speed.
+TRANSACTION_SECONDS_MAX = 0.5
 
 A = TypeVar("A")
 Bounds = dict[TopicPartition, tuple[int, int]]
@@ -57,18 +60,23 @@ class Target:
         return f"replay-{self.topics.prefix}-{self.run_id}"
 
 
+async def _client(target: Target) -> TransactionClient:
+    return TransactionClient(target.bootstrap, target.transactional_id)  # it takes the loop that it is made in
+
+
 class TopicsSink:
     """Writes as the only one of its run id; `open` first."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._loop = OwnLoop()
-        self._client = TransactionClient(target.bootstrap, target.transactional_id)
+        self._client = self._loop.run(_client(target))
         self._producer = (-1, -1)  # id and epoch
         self._counted = TP(target.topics.dead_letters, 0)
         self._waiting: list[Result] = []
         self._written = self._seen = 0
         self._new_bounds: Bounds = {}
+        self._handed_over_s = time.monotonic()
         self._headers = ((HEADER_RUN, target.run_id.encode()),)
 
     @property
@@ -129,6 +137,8 @@ class TopicsSink:
             self._waiting.append(one.result._replace(headers=headers))
             if len(self._waiting) >= TRANSACTION_RESULTS_MAX:
                 self._run(self._hand_over())
+        if self._waiting and time.monotonic() - self._handed_over_s > TRANSACTION_SECONDS_MAX:
+            self._run(self._hand_over())
 
     def commit(self) -> None:
         """Write the rest."""
@@ -168,6 +178,7 @@ class TopicsSink:
         self._producer = (answer.producer_id, answer.producer_epoch)
         self._written = self._seen = number
         self._waiting, self._new_bounds = [], {}
+        self._handed_over_s = time.monotonic()
 
     async def _commit_offset(self, suffix: str, tp: TP, offset: int) -> None:
         group = self._target.transactional_id + suffix
