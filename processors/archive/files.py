@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import OperationError
 
-ROWS_AT_ONCE = 16_384
+ROWS_AT_ONCE = 8_192
 
 _COLUMNS = pa.schema(
     [
@@ -218,7 +218,9 @@ def _keys(column: Any) -> list[bytes | None]:
 def _parquet_batches(path: Path, columns: list[str]) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path, read_dictionary=["key"]) as file:
-            yield from file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns, use_threads=False)
+            for group in range(file.num_row_groups):  # one by one: iter_batches holds more of the file in memory
+                table = file.read_row_group(group, columns=columns, use_threads=False)
+                yield from table.to_batches(max_chunksize=ROWS_AT_ONCE)
     except (pa.ArrowException, OSError) as error:
         raise OperationError(f"{path} cannot be read ({error}): remove it, and export again") from error
 
