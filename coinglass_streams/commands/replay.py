@@ -202,8 +202,8 @@ def _drive(settings: "ReplaySettings", plan: "Plan", speed: float | None, sink: 
             records += step.records
             results += len(step.results)
             tell(step.records, iso(step.cut[0]) if step.cut is not None and step.cut[0] >= 0 else "")
-    if not records:
-        log.warning("replay.empty", why="the range holds no records")
+    if not results:
+        log.warning("replay.empty", why="no window became final" if records else "the range holds no records")
     log.info("replay.done", records=records, results=results)
 
 

@@ -63,10 +63,12 @@ def plan_files(settings: ReplaySettings) -> Plan:
 
 
 def _first_needed(files: list[ArchivedFile], settings: ReplaySettings) -> int:
-    """Return the first file that a range needs: one with a mark before it, else the very first."""
+    """Return which file reading begins with: marks must stand between it and the range, else it is the very first."""
     from_ms = settings.range.from_ms
     if from_ms is None:
         return 0
+    if settings.range.clock == "receive" and all(f.received_ms_max < from_ms for f in files):
+        return len(files)  # nothing of it can be in the range
     first = 0
     while first < len(files) and files[first].received_ms_max < from_ms - WARM_UP_MS:
         first += 1

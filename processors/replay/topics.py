@@ -161,7 +161,9 @@ async def _stretches(consumer: AIOKafkaConsumer, tps: list[TopicPartition], sett
     warm = await _offsets_at(consumer, tps, span.from_ms, last)
     for index, stretch in enumerate(plan):
         tp = stretch.tp
-        if begin[tp] > first[tp] and not await _has_mark(consumer, tp, begin[tp], warm[tp]):
+        if span.clock == "receive" and warm[tp] >= stretch.end:
+            plan[index] = replace(stretch, begin=stretch.end)  # nothing of it can be in the range
+        elif begin[tp] > first[tp] and not await _has_mark(consumer, tp, begin[tp], warm[tp]):
             # Whether the feed had been up before cannot be told from here: only the beginning tells.
             plan[index] = replace(stretch, begin=first[tp], cut=first[tp] > 0)
     return tuple(plan)

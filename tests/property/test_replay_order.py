@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from processors.engine.step import Result
 from processors.pipeline import PipelineSettings
+from processors.replay import run
 from processors.replay.ordered import Ordered, Replayed
 from processors.replay.partition import Origin, ReplayedPartition
 from processors.replay.plan import Stretch, split, total_records
@@ -110,3 +111,34 @@ def test_partitions_are_spread_over_jobs_and_none_is_lost(counts, jobs):
     assert sorted(s.partition for share in shares for s in share) == list(range(len(counts)))
     assert len(shares) == min(jobs, len(plan))
     assert sum(map(total_records, shares)) == sum(counts)
+
+
+class Uneven:
+    """Two partitions, each record a result, of which one is far ahead of the other whenever it may be read."""
+
+    def __init__(self):
+        self.names = ["ahead", "behind"]
+        self.asked, self._at = [], {"ahead": 0, "behind": 0}
+
+    def advance(self, wanted):
+        self.asked.append(wanted)
+        for number, name in enumerate(self.names):
+            if name in wanted:
+                some = 50 if name == "ahead" else 1
+                times = range(self._at[name], min(self._at[name] + some, 200))
+                self._at[name] = times.stop
+                results = [Replayed((ms, "t", number), Result("t", None, None, ms)) for ms in times]
+                yield Advance(name, results, (times.stop, "t", number), some, times.stop == 200)
+
+
+def test_what_waits_for_the_slowest_is_bounded(monkeypatch):
+    monkeypatch.setattr(run, "HELD_RESULTS_MAX", 20)
+    streams = Uneven()
+    held, given, times = 0, 0, []
+    for step in merged(streams):
+        given += len(step.results)
+        times += [one.available_at_ms for one in step.results]
+        held = max(held, sum(streams._at.values()) - given)
+    assert held <= 20 + 50
+    assert {"behind"} in streams.asked
+    assert times == sorted([*range(200), *range(200)])
