@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import sys
 import time
 from contextlib import ExitStack
@@ -96,6 +97,8 @@ def replay(
         raise UsageError(f"--to-topics {to_topics.prefix} is the prefix that is replayed: choose another")
     if to_topics is None and run_id is not None:
         raise UsageError("--run-id is of --to-topics only: give both")
+    if run_id is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", run_id):
+        raise UsageError(f"--run-id {run_id!r}: use 1 to 100 letters, digits, dots, dashes, underscores")
     relative = [text for text in (from_, to) if text is not None and is_relative(text)]
     if run_id is not None and relative:
         raise UsageError(f"--run-id with {relative[0]}: a run that can be taken up again needs ISO times")

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from broker.admin import connected, partition_counts
@@ -61,16 +62,25 @@ async def export(settings: ExportSettings, told: Told = lambda _: None) -> Manif
     with told_of(settings.folder):
         manifest = _begun(settings, counts)
         _remove_unfinished(settings.folder)
-        async with AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-        ) as consumer:
-            hand_over_light_records(consumer)
-            for tp in [TopicPartition(t, p) for t, count in sorted(counts.items()) for p in range(count)]:
-                manifest = await _export_partition(settings, consumer, tp, manifest, told)
+        try:
+            return await _export_all(settings, counts, manifest, told)
+        except KafkaError as error:
+            raise OperationError(
+                f"the export was broken off ({error!r}): run it again, it goes on where it was"
+            ) from error
+
+
+async def _export_all(settings: ExportSettings, counts: dict[str, int], manifest: Manifest, told: Told) -> Manifest:
+    async with AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=FETCH_BYTES_MAX,
+    ) as consumer:
+        hand_over_light_records(consumer)
+        for tp in [TopicPartition(t, p) for t, count in sorted(counts.items()) for p in range(count)]:
+            manifest = await _export_partition(settings, consumer, tp, manifest, told)
     return manifest
 
 

@@ -58,7 +58,11 @@ class TopicSource:
 
     def read(self, wanted: Collection[TopicPartition]) -> Iterator[tuple[TopicPartition, Records, bool]]:
         """Return what is at hand of these partitions, each with whether it has ended; waits for at least one."""
-        yield from self._loop.run(self._read(wanted))
+        try:
+            found = self._loop.run(self._read(wanted))
+        except KafkaError as error:
+            raise OperationError(f"the raw topics could not be read: {error!r}") from error
+        yield from found
 
     async def _read(self, wanted: Collection[TopicPartition]) -> list[tuple[TopicPartition, Records, bool]]:
         done: list[tuple[TopicPartition, Records, bool]] = [
@@ -80,10 +84,7 @@ class TopicSource:
 
     async def _getmany(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, list[object]]:
         assert self._consumer is not None
-        try:
-            fetched: dict[TopicPartition, list[object]] = await self._consumer.getmany(*wanted, timeout_ms=200)
-        except KafkaError as error:
-            raise OperationError(f"the raw topics could not be read: {error}") from error
+        fetched: dict[TopicPartition, list[object]] = await self._consumer.getmany(*wanted, timeout_ms=200)
         return fetched
 
     async def _ask_for_more(self) -> None:

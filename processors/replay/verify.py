@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from broker.admin import connected, partition_counts
@@ -63,10 +64,14 @@ class Verifier:
 
     async def verdict(self) -> Verdict:
         """Read the published finals of the range, and compare."""
+        try:
+            published = await self._published()
+        except KafkaError as error:
+            raise OperationError(f"the published finals could not be read: {error!r}") from error
         verdict, left = Verdict(), dict(self._whole)
         seen: set[Identity] = set()
         edge_ms = self._edge_ms()
-        for topic, record in await self._published():
+        for topic, record in published:
             identity, values = _read(topic, record, self._kinds[topic])
             if not self._asked_for(identity, values, record.timestamp):
                 continue

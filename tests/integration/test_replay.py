@@ -14,8 +14,12 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 import pytest
 from aiokafka import AIOKafkaProducer
+from msgspec import structs
 
 from broker.admin import connected, ensure_topics
+from processors.archive.export import ExportSettings, export
+from processors.archive.manifest import load_manifest, store_manifest
+from processors.archive.restore import ImportSettings, restore
 from processors.pipeline import PipelineSettings
 from processors.replay import LiquidationVolume, files, replay, topics
 from processors.replay.ranges import Range, iso
@@ -358,3 +362,41 @@ async def test_an_avro_export_goes_on_where_it_ends_and_replays_alike(live, tmp_
         assert status == 0, errors
     results = await replayed(live.settings(input=tmp_path / "avro"))
     assert finals_of(results, live.prefix) == live.live
+
+
+def only(folder, kept):
+    """Leave an export with some of its files, as one that was cut short."""
+    manifest = load_manifest(folder)
+    store_manifest(folder, structs.replace(manifest, files=tuple(f for f in manifest.files if kept(f))))
+
+
+async def test_an_export_and_an_import_that_were_cut_short_go_on(live, tmp_path):
+    settings = ExportSettings(live.broker, Topics(live.prefix), tmp_path / "small", file_rows_max=150)
+    whole = await export(settings)
+    assert len(whole.files) > 16
+    assert await export(settings) == whole
+    target = ImportSettings(live.broker, Topics(f"{live.prefix}-small"), tmp_path / "small")
+    only(tmp_path / "small", lambda file: file.first_offset < 300)
+    some = await restore(target)
+    (tmp_path / "small" / whole.files[0].path).with_name(".left.tmp").write_bytes(b"half")
+    again = await export(settings)
+    assert sorted(again.files, key=lambda f: f.path) == sorted(whole.files, key=lambda f: f.path)
+    assert not list((tmp_path / "small").rglob(".*.tmp"))
+    rest = await restore(target)
+    assert (some > 0, some + rest) == (True, sum(file.rows for file in whole.files))
+    assert await restore(target) == 0
+    raw = await recorded.read(live.broker, *Topics(live.prefix).raw)
+    theirs = await recorded.read(live.broker, *target.topics.raw)
+    assert [[(r.key, r.value, r.timestamp, r.offset) for r in some] for some in theirs.values()] == [
+        [(r.key, r.value, r.timestamp, r.offset) for r in some] for some in raw.values()
+    ]
+
+
+async def test_what_a_killed_replay_left_is_removed_by_the_next(live, tmp_path):
+    process = await recorded.start("replay", *live.flags, "--to-parquet", tmp_path / "out", "--speed", "1x")
+    await eventually(lambda: asyncio.to_thread(lambda: list(tmp_path.iterdir())))
+    process.kill()
+    await process.communicate()
+    status, _, errors = await run("replay", *live.flags, "--to-parquet", tmp_path / "out")
+    assert status == 0, errors
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

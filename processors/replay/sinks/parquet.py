@@ -5,6 +5,7 @@ end: the folder is there whole, or not at all.
 """
 
 import contextlib
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -38,6 +39,7 @@ class ParquetFolder:
         self._parts: dict[tuple[str, str], int] = {}
         self._waiting = 0
         with told_of(folder):
+            _remove_left_behind(folder)
             self._temporary.mkdir(parents=True)
 
     def write(self, results: list[Replayed]) -> None:
@@ -99,3 +101,21 @@ class ParquetFolder:
         folder = self._temporary / f"aggregate={where[0]}" / f"date={where[1]}"
         with (folder / f"part-{self._parts[where]}.parquet").open("rb") as written:
             os.fsync(written.fileno())
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove what replays into the same folder left that were killed."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        number = path.name.split(".")[-2]
+        if number.isdigit() and not _runs(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from broker.admin import connected, ensure_topics
 from processors.engine.errors import EngineError, TransactionFailedError
-from processors.engine.record_batches import records_by_partition, transactional_batches
+from processors.engine.record_batches import Record, records_by_partition, transactional_batches
 from processors.engine.step import Changes, Result
 from processors.engine.transaction_client import TransactionClient
 from processors.engine.transaction_requests import NOBODY, CommitTransaction, InitProducerId, TxnOffsetCommit
@@ -73,7 +74,7 @@ class TopicsSink:
         self._client = self._loop.run(_client(target))
         self._producer = (-1, -1)  # id and epoch
         self._counted = TP(target.topics.dead_letters, 0)
-        self._waiting: list[Result] = []
+        self._waiting: list[tuple[int, Result]] = []  # each with the raw partition it comes from
         self._written = self._seen = 0
         self._new_bounds: Bounds = {}
         self._handed_over_s = time.monotonic()
@@ -134,7 +135,7 @@ class TopicsSink:
             if self._seen <= self._written:
                 continue
             headers = (*one.result.headers, *self._headers, *(((HEADER_PARTIAL, b"true"),) if one.partial else ()))
-            self._waiting.append(one.result._replace(headers=headers))
+            self._waiting.append((one.place[2], one.result._replace(headers=headers)))
             if len(self._waiting) >= TRANSACTION_RESULTS_MAX:
                 self._run(self._hand_over())
         if self._waiting and time.monotonic() - self._handed_over_s > TRANSACTION_SECONDS_MAX:
@@ -163,9 +164,15 @@ class TopicsSink:
     async def _hand_over(self) -> None:
         """Commit the waiting results, and their number, in one transaction."""
         client, producer = self._client, self._producer
-        changes, number = Changes({}, self._waiting), self._written + len(self._waiting)
-        partitions = {topic: await client.partitions_of(topic) for topic in {r.topic for r in self._waiting}}
-        records = records_by_partition(changes, self._counted, 0, partitions.__getitem__)
+        number = self._written + len(self._waiting)
+        partitions = {topic: await client.partitions_of(topic) for topic in {r.topic for _, r in self._waiting}}
+        records: dict[TP, list[Record]] = {}
+        for source, result in self._waiting:  # one by one: where a result has no key, its source's number decides
+            placed = records_by_partition(
+                Changes({}, [result]), TP(self._counted.topic, source), 0, partitions.__getitem__
+            )
+            for tp, some in placed.items():
+                records.setdefault(tp, []).extend(some)
         waiting = {tp: transactional_batches(some, *producer) for tp, some in records.items()}
         while waiting:
             await client.append({tp: batches.pop(0) for tp, batches in waiting.items()})
@@ -188,5 +195,5 @@ class TopicsSink:
     def _run(self, asking: Coroutine[Any, Any, A]) -> A:
         try:
             return self._loop.run(asking)
-        except (EngineError, TransactionFailedError) as error:
+        except (EngineError, TransactionFailedError, KafkaError) as error:
             raise OperationError(f"the results could not be written: {error}; run it again, it goes on") from error
