@@ -170,7 +170,9 @@ def _replay(
         from processors.replay.sinks.topics import Target, TopicsSink
 
         name = run_id or _run_id(settings, plan)
-        topics_sink = TopicsSink(Target(settings.bootstrap, to_topics, settings.pipeline.windows, name))
+        topics_sink = TopicsSink(
+            Target(settings.bootstrap, to_topics, settings.pipeline.windows, name), prompt=speed is not None
+        )
         sink = topics_sink
     else:
         sink = Lines(settings.pipeline, sys.stdout.buffer)

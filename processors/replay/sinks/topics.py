@@ -8,7 +8,6 @@ The first transaction also commits which offsets the run reads, as a raw topic m
     group {transactional id}-end      and those it reads to
 """
 
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -39,8 +38,6 @@ log = structlog.get_logger(__name__)
 HEADER_RUN = "replay.run"
 HEADER_PARTIAL = "replay.partial"
 TRANSACTION_RESULTS_MAX = 5_000
-#: How long results wait for others before they are committed, where they come slowly: with --speed.
-TRANSACTION_SECONDS_MAX = 0.5
 
 A = TypeVar("A")
 Bounds = dict[TopicPartition, tuple[int, int]]
@@ -66,10 +63,10 @@ async def _client(target: Target) -> TransactionClient:
 
 
 class TopicsSink:
-    """Writes as the only one of its run id; `open` first."""
+    """Writes as the only one of its run id; `open` first. Where `prompt`, all it is given is committed at once."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, target: Target, *, prompt: bool = False) -> None:
+        self._target, self._prompt = target, prompt
         self._loop = OwnLoop()
         self._client = self._loop.run(_client(target))
         self._producer = (-1, -1)  # id and epoch
@@ -77,7 +74,6 @@ class TopicsSink:
         self._waiting: list[tuple[int, Result]] = []  # each with the raw partition it comes from
         self._written = self._seen = 0
         self._new_bounds: Bounds = {}
-        self._handed_over_s = time.monotonic()
         self._headers = ((HEADER_RUN, target.run_id.encode()),)
 
     @property
@@ -138,7 +134,7 @@ class TopicsSink:
             self._waiting.append((one.place[2], one.result._replace(headers=headers)))
             if len(self._waiting) >= TRANSACTION_RESULTS_MAX:
                 self._run(self._hand_over())
-        if self._waiting and time.monotonic() - self._handed_over_s > TRANSACTION_SECONDS_MAX:
+        if self._waiting and self._prompt:
             self._run(self._hand_over())
 
     def commit(self) -> None:
@@ -185,7 +181,6 @@ class TopicsSink:
         self._producer = (answer.producer_id, answer.producer_epoch)
         self._written = self._seen = number
         self._waiting, self._new_bounds = [], {}
-        self._handed_over_s = time.monotonic()
 
     async def _commit_offset(self, suffix: str, tp: TP, offset: int) -> None:
         group = self._target.transactional_id + suffix
