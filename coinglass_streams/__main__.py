@@ -2,4 +2,5 @@
 
 from coinglass_streams.cli import main
 
-main()
+if __name__ == "__main__":  # the processes of `replay --jobs` import this module too
+    main()

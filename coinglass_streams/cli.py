@@ -1,6 +1,7 @@
 """The command's entry: finds the subcommand, and turns every expected failure into one line and an exit status."""
 
 import importlib
+import keyword
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ SUBCOMMANDS = {
     "simulate": "A WebSocket server that speaks CoinGlass's protocol.",
     "produce": "The feed to the raw topics.",
     "process": "A worker: the raw topics to aggregates, tables and web views.",
+    "replay": "Raw topics or exported files through the worker's own pipeline, for backtests.",
+    "export": "Raw topics to files.",
+    "import": "Exported files to raw topics.",
     "topics": "Create and describe the topics.",
     "schemas": "Check and register the schemas.",
 }
@@ -37,8 +41,9 @@ class Subcommands(click.Group):
         del ctx
         if cmd_name not in SUBCOMMANDS:
             return None
-        module = importlib.import_module(f"coinglass_streams.commands.{cmd_name}")
-        command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"coinglass_streams.commands.{name}")
+        command = getattr(module, name)
         assert isinstance(command, click.Command)
         command.help = command.help or SUBCOMMANDS[cmd_name]
         return command

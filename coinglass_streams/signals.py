@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 
 
 async def run_until_signal(running: Coroutine[None, None, None]) -> None:
@@ -20,3 +21,17 @@ async def run_until_signal(running: Coroutine[None, None, None]) -> None:
     except asyncio.CancelledError:
         if not run.cancelling():  # nobody asked for it: a failure that must not pass for a clean stop
             raise
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Have the first SIGTERM or SIGINT raise KeyboardInterrupt in the body; a second must not cut the stop short."""
+
+    def interrupt(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
+    yield

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -83,6 +83,15 @@ class PipelineSettings:
     def encoder(self, schema: str) -> Encoder:
         """Return the encoder of a schema's values, in the framing that was asked for."""
         return encoder(schema, self.headers.get(schema) or single_object_header(schema))
+
+
+class _Nothing(NamedTuple):
+    """A record that nobody wrote, for what no record causes."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
 
 
 class PartitionPipeline:
@@ -162,6 +171,12 @@ class PartitionPipeline:
         rows, self._rows = self._rows, {}
         results, self._results = self._results, []
         return Changes(rows, results)
+
+    def flush(self, at_ms: int) -> list[Result]:
+        """Return the finals that the open windows would have as they stand, and close them: a replay's last call."""
+        cause = _Nothing(0, at_ms, None, None)
+        self._raise_watermark(-_NO_WATERMARK_MS, cause)
+        return self.take().results
 
     # -- records -------------------------------------------------------------------------------------------------
 

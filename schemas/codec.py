@@ -57,6 +57,21 @@ def encoder(name: str, header: bytes) -> Encoder:
 
 def decode(name: str, value: bytes) -> dict[str, Any]:
     """Read a value in either framing, timestamps as datetimes; raises ValueError where it has neither."""
+    return _read(name, value, parsed_schema(name))
+
+
+def decode_plain(name: str, value: bytes) -> dict[str, Any]:
+    """Read a value as `decode` does, with timestamps as ints, UTC ms."""
+    return _read(name, value, _plain_schema(name))
+
+
+@cache
+def _plain_schema(name: str) -> Schema:
+    """Return a schema without its logical types: they stand in the `.avsc` and change no byte."""
+    return fastavro.parse_schema(json.loads(to_parsing_canonical_form(json.loads(schema_text(name)))))
+
+
+def _read(name: str, value: bytes, schema: Schema) -> dict[str, Any]:
     if value[:2] == SINGLE_OBJECT_MARKER:
         if value[:10] != single_object_header(name):
             raise ValueError(f"the value was written with another schema than {name}")
@@ -65,6 +80,6 @@ def decode(name: str, value: bytes) -> dict[str, Any]:
         body = value[5:]
     else:
         raise ValueError("the value is neither in single-object encoding nor in the Confluent wire format")
-    record = fastavro.schemaless_reader(io.BytesIO(body), parsed_schema(name), None)
+    record = fastavro.schemaless_reader(io.BytesIO(body), schema, None)
     assert isinstance(record, dict)
     return record

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from processors.engine.light_records import hand_over_light_records
+
 Rows = dict[bytes, bytes]
 
 
@@ -24,6 +26,7 @@ async def load_rows(bootstrap: str, changelogs: Iterable[TopicPartition]) -> dic
     )
     ends = await log_ends(bootstrap, rows)
     await reader.start()
+    hand_over_light_records(reader)
     try:
         reader.assign(list(rows))
         await reader.seek_to_beginning(*rows)

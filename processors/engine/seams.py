@@ -27,7 +27,7 @@ from mode import Service
 
 from processors.engine.batches import Batch
 from processors.engine.crash import crash
-from processors.engine.step import SourceRecord
+from processors.engine.light_records import hand_over_light_records
 from processors.engine.transaction_requests import GroupIdentity
 
 log = structlog.get_logger(__name__)
@@ -68,14 +68,6 @@ def _owner(app: Any) -> PartitionOwner:
     return owner
 
 
-class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Hands over records as they were unpacked: wrapping each in a ConsumerRecord took as long as unpacking it."""
-
-    def _consumer_record(self, tp: TopicPartition, record: SourceRecord) -> SourceRecord:
-        del tp
-        return record
-
-
 class ExactConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka; differs in two settings that Faust does not pass on."""
 
@@ -85,7 +77,9 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):
             await super().on_start()
         except KafkaError as error:
             crash("the broker was lost while the worker started", error)
-        pace_fetches(self._ensure_consumer()._fetcher)
+        consumer = self._ensure_consumer()
+        hand_over_light_records(consumer)
+        pace_fetches(consumer._fetcher)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -371,7 +365,6 @@ exact_app_options: Mapping[str, Any] = {
 
 def use_exact_parts(app: faust.App, engine: PartitionOwner) -> None:
     """Put the engine, and the consumer that serves it, into an app."""
-    fetcher.PartitionRecords = LightPartitionRecords  # for the process: its consumers are the engine's
     app.engine = engine  # type: ignore[attr-defined]
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.producer_transport = ExactTransport(app.conf.broker_producer, app)

@@ -11,12 +11,23 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class SourceRecord(Protocol):
-    """A record as a Kafka client hands it over; `timestamp` is ms since the epoch."""
+    """A record as a Kafka client hands it over."""
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def offset(self) -> int:
+        """Where it stands in its partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """UTC ms: of a raw record, when it was received."""
+
+    @property
+    def key(self) -> bytes | None:
+        """As it was written."""
+
+    @property
+    def value(self) -> bytes | None:
+        """As it was written."""
 
 
 class Result(NamedTuple):

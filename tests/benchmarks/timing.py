@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from processors.worker import _spare_the_collector
+from processors.collector import spare_the_collector
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,4 @@ def cpu_us(work: Callable[[Any], object], prepared: Any) -> float:
 
 def as_in_a_worker() -> None:
     """Have the garbage collector run as rarely as a worker has it run."""
-    _spare_the_collector()
+    spare_the_collector()

@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from faust.assignor.partition_assignor import PartitionAssignor
@@ -39,11 +39,8 @@ PIECES = [
     (driver.Consumer._to_message, "ExactConsumer._message makes a batch's like it", "7c24f6511b2f"),
     (PartitionRecords._unpack_records, "LightPartitionRecords is asked by it for each record", "b803e6d46480"),
     (PartitionRecords._consumer_record, "LightPartitionRecords replaces it", "e668541600b0"),
-    (
-        Fetcher._proc_fetch_request,
-        "makes PartitionRecords by its module's name for them; pace_fetches puts itself before it",
-        "59bf948fff47",
-    ),
+    (FetchResult.__init__, "hand_over_light_records() turns what is in it", "126a3e45763b"),
+    (Fetcher._proc_fetch_request, "pace_fetches() wraps it", "59bf948fff47"),
     (driver.Consumer._new_consumer_thread, "ExactConsumer's own thread", "0870ec53dea7"),
     (
         driver.AIOKafkaConsumerThread._create_worker_consumer,

@@ -1,0 +1,1 @@
+"""Raw topics as files, and back."""

@@ -1,0 +1,1 @@
+"""Where results of a replay go: lines, Parquet files, topics."""
