@@ -53,6 +53,11 @@ def window_key(partition: int, window: WindowKey) -> bytes:
     return _encode([partition, "window", *window])
 
 
+def window_key_end(key: str) -> bytes:
+    """Return what the keys of an asset's, or a channel's, rows end with; it may also be the end of another's."""
+    return _encode(key) + b"]"
+
+
 def parse_window_key(row_key: bytes) -> WindowKey | None:
     """Return which window a row is about, None for a row of another kind."""
     parts = _decode(row_key)

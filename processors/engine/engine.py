@@ -89,6 +89,10 @@ class Engine:
         """The topics this worker takes part in."""
         return self._sources.values()
 
+    def rows(self, source: Source) -> Iterable[tuple[bytes, bytes]]:
+        """Return the committed rows of a source's table, past Faust's bookkeeping of each access."""
+        return self._store(source.topic).items()
+
     def lags(self) -> Mapping[TP, int]:
         """Return how many records each owned partition is behind its log's end, as far as known."""
         return {tp: partition.lag for tp, partition in self.partitions.items()}
@@ -171,7 +175,7 @@ class Engine:
 
     def _publish(self, tp: TP, changes: Changes) -> None:
         """Show committed rows in the table."""
-        rows = self._rows(tp)
+        rows = self._store(tp.topic)
         for key, row in changes.rows.items():
             if row is None:
                 rows.pop(key, None)
@@ -197,19 +201,19 @@ class Engine:
             in_group = committed[tp]
             if position_key(tp.partition) in rows and in_group is not None and in_group != partition.position:
                 crash(f"{tp}: the state is at {partition.position}, the group at {in_group}; they commit together")
-            self._rows(tp).update(rows)
+            self._store(tp.topic).update(rows)
 
     async def _give_up(self, tps: Iterable[TP]) -> None:
         for tp in list(tps):
             partition = self.partitions.pop(tp)
             await partition.close()
-            rows = self._rows(tp)
+            rows = self._store(tp.topic)
             prefix = f"[{tp.partition},".encode()
             for key in [key for key in rows if key.startswith(prefix)]:
                 del rows[key]
 
-    def _rows(self, tp: TP) -> dict[bytes, bytes]:
-        rows: dict[bytes, bytes] = self._sources[tp.topic].table.data.data  # type: ignore[attr-defined]
+    def _store(self, topic: str) -> dict[bytes, bytes]:
+        rows: dict[bytes, bytes] = self._sources[topic].table.data.data  # type: ignore[attr-defined]
         return rows
 
     def _changelog(self, tp: TP) -> TopicPartition:

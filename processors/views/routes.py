@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE, Aggregate
 from processors.engine.engine import Engine
 from processors.views.metrics import worker_registry
-from processors.views.tables import Rows, in_order, newest, windows_by_key
+from processors.views.tables import Rows, in_order, newest, windows_by_key, windows_of
 from processors.windows import WindowSize
 from schemas.channels import TradeChannel, parse_channel
 
@@ -74,8 +74,8 @@ class _Views:
     async def liquidations_of_asset(self, web: Web, request: Request, asset: str) -> Response:
         """One asset."""
         limit = _window_limit(request)
-        windows = windows_by_key(self._rows(), LIQUIDATION_VOLUME).get(asset)
-        if windows is None:
+        windows = windows_of(self._rows(), LIQUIDATION_VOLUME, asset)
+        if not windows:
             return _json(web, {"error": "no liquidations of this asset are known", "asset": asset}, 404)
         return _json(web, {"asset": asset, "windows": newest(windows, self._sizes, limit)})
 
@@ -122,7 +122,7 @@ class _Views:
 
     def _rows(self) -> Rows:
         for source in self._engine.sources:
-            yield from source.table.items()
+            yield from self._engine.rows(source)
 
 
 def _window_limit(request: Request) -> int:

@@ -5,10 +5,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processors.aggregates import AGGREGATES, Aggregate
-from processors.rows import WindowKey, decode_window, parse_window_key
+from processors.rows import WindowKey, decode_window, parse_window_key, window_key_end
 from processors.windows import WindowSize
 
 Rows = Iterable[tuple[bytes, bytes]]
+
+
+def windows_of(rows: Rows, aggregate: Aggregate, key: str) -> Mapping[WindowKey, bytes]:
+    """Return the rows of one asset or channel; without parsing the keys of all others."""
+    end = window_key_end(key)
+    return windows_by_key((row for row in rows if row[0].endswith(end)), aggregate).get(key, {})
 
 
 def windows_by_key(rows: Rows, aggregate: Aggregate) -> Mapping[str, Mapping[WindowKey, bytes]]:

@@ -1,10 +1,10 @@
 """How fast a replay is, against a bare loop that only fetches, decodes and discards.
 
-    python -m tests.benchmarks.replay --broker 127.0.0.1:9092 --topic-prefix loaded --json out.json
+    python -m tests.benchmarks.replay --json build/benchmarks/replay.json
 
-The raw topics must be loaded already. Everything is measured in this one run, in rounds that take turns; the figures
-are the rounds' medians. Each way runs in a process of its own, so that its memory is its own, and is timed inside of
-it, from the first fetch to the last record.
+Everything is measured in this one run, over the same frames in rounds that take turns; the figures are the rounds'
+medians. Each way runs in a process of its own, so that its memory is its own, and is timed inside of it, from the first
+fetch to the last record.
 
     bare            aiokafka as it is: getmany, decode_plain_frame, discard
     bare, light     the same with the replay's light records, and the worker's settings of the collector
@@ -21,6 +21,8 @@ import resource
 import statistics
 import tempfile
 import time
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +40,9 @@ from processors.replay.topics import raw_consumer
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
 from schemas.topics import Topics
+from tests.benchmarks import loading
+from tests.benchmarks.brokers import given_or_embedded
+from tests.benchmarks.streams import of_the_feed
 
 
 def bare(settings, light):
@@ -100,30 +105,47 @@ def in_a_process(way, settings):
         process.join()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", default="127.0.0.1:9092")
-    parser.add_argument("--topic-prefix", required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    topics = Topics(arguments.topic_prefix)
-    pipeline = PipelineSettings(topics, window_sizes((parse_duration("1m"),)))
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(export(ExportSettings(arguments.broker, topics, Path(folder))))
-        from_topics = ReplaySettings(pipeline, topics, arguments.broker)
+async def loaded(broker, frames):
+    """Write frames to raw topics of a new prefix, and return them."""
+    topics = Topics(f"bench-replay-{uuid.uuid4().hex[:8]}")
+    await loading.make_topics(broker, topics)
+    async with loading.producer(broker) as producer:
+        await loading.write(producer, topics, of_the_feed(frames))
+    return topics
+
+
+async def measure(broker, frames, rounds, folder):
+    """Return the rounds of each way: frames, seconds, and MiB at most."""
+    async with given_or_embedded(broker, folder / "kafka") as bootstrap:
+        topics = await loaded(bootstrap, frames)
+        await export(ExportSettings(bootstrap, topics, folder / "export"))
+        pipeline = PipelineSettings(topics, window_sizes((parse_duration("1m"),)))
+        from_topics = ReplaySettings(pipeline, topics, bootstrap)
         ways = {
             "bare": from_topics,
             "bare, light": from_topics,
             "topics": from_topics,
-            "parquet": ReplaySettings(pipeline, topics, arguments.broker, Path(folder)),
-            "two jobs": ReplaySettings(pipeline, topics, arguments.broker, jobs=2),
+            "parquet": replace(from_topics, input=folder / "export"),
+            "two jobs": replace(from_topics, jobs=2),
         }
-        rounds = {way: [] for way in ways}
-        for _ in range(arguments.rounds):
+        found = {way: [] for way in ways}
+        for _ in range(rounds):
             for way, settings in ways.items():
-                rounds[way].append(in_a_process(way, settings))
-    report(rounds, arguments.json)
+                found[way].append(await asyncio.to_thread(in_a_process, way, settings))
+    return found
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--broker", help="host:port; without it an embedded Kafka runs for as long")
+    parser.add_argument("--frames", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(measure(arguments.broker, arguments.frames, arguments.rounds, Path(folder)))
+    report(found, arguments.json)
 
 
 def report(rounds, path):
@@ -142,6 +164,7 @@ def report(rounds, path):
         table.add_row(way, f"{figure['frames_per_s']:,}", f"{figure['of_bare']:.2f}", str(figure["rss_mib_max"]))
     Console().print(table)
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(figures, indent=1) + "\n")
 
 

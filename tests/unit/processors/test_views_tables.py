@@ -1,5 +1,5 @@
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
-from processors.views.tables import newest, windows_by_key
+from processors.views.tables import newest, windows_by_key, windows_of
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
 from tests.unit.processors.records import NOW_MS, TRADES, frame, item, pipeline
@@ -30,6 +30,15 @@ def test_rows_are_told_apart_by_aggregate_and_key():
     rows = rows_of(frame(item(M)), frame(item(M), channel=TRADES))
     assert windows_by_key(rows, LIQUIDATION_VOLUME).keys() == {"BTC"}
     assert windows_by_key(rows, TRADE_IMBALANCE).keys() == {TRADES}
+
+
+def test_the_rows_of_one_asset_are_not_those_of_another_whose_key_ends_alike():
+    rows = rows_of(
+        frame(item(M)), frame(item(M, asset="XBTC")), frame(item(M, asset='"BTC')), frame(item(M, asset="]"))
+    )
+    assert {window.key for window in windows_of(rows, LIQUIDATION_VOLUME, "BTC")} == {"BTC"}
+    assert {window.key for window in windows_of(rows, LIQUIDATION_VOLUME, '"BTC')} == {'"BTC'}
+    assert windows_of(rows, LIQUIDATION_VOLUME, "TC") == {}
 
 
 def test_a_final_shows_the_coverage_it_was_published_with():
