@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 FETCH_WAIT_MS_MAX = 100  # Faust's own 1,500 is a pause after every seek
 #: A broker answers as soon as it has one record, and a fetch costs as much as a hundred records: at least so much time
 #: lies between two. Under a backlog fetches take longer by themselves.
-FETCH_PERIOD_SECONDS = 0.03
+FETCH_PERIOD_SECONDS = 0.04
 
 
 class PartitionOwner(Protocol):

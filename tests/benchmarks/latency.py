@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -29,8 +30,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from broker.admin import connected, ensure_topics
 from schemas.channels import LIQUIDATIONS
-from schemas.durations import parse_duration
 from schemas.topics import Topics, TopicSpec
+from tests.benchmarks import loading
 from tests.benchmarks.brokers import given_or_embedded
 from tests.benchmarks.side_by_side.frames import frames
 from tests.integration.processes import worker
@@ -111,7 +112,7 @@ def visible(web, asset):
 
 async def probe(producer, feed, topic, web, count):
     """Send records of assets that are new, one after another, and return how many ms each took to be visible."""
-    took_ms = []
+    took_ms, pauses = [], random.Random(7)
     for n in range(count):
         asset, timestamp_ms = f"PROBE{n}", feed.timestamp_ms()
         record = {"baseAsset": asset, "exName": "Bench", "price": 1.0, "side": 1, "symbol": asset}
@@ -123,7 +124,7 @@ async def probe(producer, feed, topic, web, count):
         while not await asyncio.to_thread(visible, web, asset):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.001)
         took_ms.append((time.perf_counter() - acknowledged) * 1e3)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(pauses.uniform(0.03, 0.1))  # or probes fall into step with the worker's fetches
     return took_ms
 
 
@@ -162,10 +163,7 @@ async def steady(feed, finals, pid, args):
 async def of_ours(broker, args, folder):
     """Measure one worker of this project."""
     topics = Topics(f"latency-{uuid.uuid4().hex[:8]}")
-    windows = (parse_duration("1m"),)
-    async with connected(broker) as client:
-        await ensure_topics(client, topics.raw_specs())
-        await ensure_topics(client, topics.result_specs(windows))
+    await loading.make_topics(broker, topics)
 
     def topic_of(channel):
         return topics.raw_liquidations if channel == LIQUIDATIONS else topics.raw_trades
@@ -195,7 +193,8 @@ async def of_kafka_streams(broker, args, folder):
     run_id = f"latency-ks-{uuid.uuid4().hex[:8]}"
     how = await asyncio.to_thread(engine_start, "kafka-streams-eos", broker, run_id, folder, {}, folder / "state")
     async with connected(broker) as client:
-        await ensure_topics(client, [TopicSpec(name, 4, ()) for name in (*how.sources, *how.sinks)])
+        for_good = (("retention.ms", "-1"),)
+        await ensure_topics(client, [TopicSpec(name, 4, for_good) for name in (*how.sources, *how.sinks)])
     async with fed(broker, how.sinks, how.topic_of, args) as (_, feed, finals):
         process = await asyncio.create_subprocess_exec(
             *how.command, cwd=how.cwd, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL

@@ -7,7 +7,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from broker.admin import connected, ensure_topics
 from schemas.durations import parse_duration
-from schemas.topics import DEFAULT_PARTITIONS, Topics
+from schemas.topics import DEFAULT_PARTITIONS, Topics, TopicSpec
 from tests.benchmarks.streams import Line
 
 BATCH_BYTES = 256 << 10
@@ -18,10 +18,15 @@ _PARTITIONS = list(range(DEFAULT_PARTITIONS))
 
 
 async def make_topics(bootstrap: str, topics: Topics, windows: Iterable[str] = ("1m",)) -> None:
-    """Make the raw topics and the results'."""
+    """Make the raw topics and the results'.
+
+    The raw topics keep all: what is written here is of long ago, and a broker deletes by records' own times, even while
+    it is being measured.
+    """
     sizes = [parse_duration(window) for window in windows]
+    raw = [TopicSpec(name, DEFAULT_PARTITIONS, (("retention.ms", "-1"),)) for name in topics.raw]
     async with connected(bootstrap) as client:
-        await ensure_topics(client, [*topics.raw_specs(), *topics.result_specs(sizes)])
+        await ensure_topics(client, [*topics.raw_specs(), *raw, *topics.result_specs(sizes)])
 
 
 async def write(producer: AIOKafkaProducer, topics: Topics, lines: Iterable[Line]) -> int:
