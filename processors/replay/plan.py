@@ -41,11 +41,11 @@ Plan = tuple[Stretch, ...]
 
 
 def split(plan: Plan, jobs: int) -> list[Plan]:
-    """Spread partitions over jobs so that each has about as many records; there may be fewer jobs than asked for."""
+    """Spread partitions over jobs so that each has about as many records; no more jobs than there are partitions."""
     parts: list[list[Stretch]] = [[] for _ in range(min(jobs, len(plan)))]
     for stretch in sorted(plan, key=lambda s: (-s.records, s.tp)):
-        min(parts, key=_records).append(stretch)
-    return [tuple(part) for part in parts if part]
+        min(parts, key=lambda part: (_records(part), len(part))).append(stretch)
+    return [tuple(part) for part in parts]
 
 
 def _records(stretches: Iterable[Stretch]) -> int:

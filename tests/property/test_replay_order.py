@@ -1,6 +1,6 @@
 """A replay's results and their order depend on the records alone, not on how they are read, cut up or spread."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from processors.engine.step import Result
@@ -105,6 +105,7 @@ def test_a_result_waits_for_whoever_could_bring_an_earlier_one():
 
 
 @given(st.lists(st.integers(0, 1_000), min_size=1, max_size=12), st.integers(1, 5))
+@example([0, 0], 2)  # partitions without records are spread too
 def test_partitions_are_spread_over_jobs_and_none_is_lost(counts, jobs):
     plan = tuple(Stretch("t", number, 0, count, cut=False) for number, count in enumerate(counts))
     shares = split(plan, jobs)
