@@ -33,10 +33,10 @@ from processors.collector import spare_the_collector
 from processors.engine.light_records import hand_over_light_records
 from processors.frames import UNDECODABLE, decode_plain_frame
 from processors.pipeline import PipelineSettings
+from processors.raw_topics import raw_consumer
 from processors.replay.plan import total_records
 from processors.replay.session import make_plan, running
 from processors.replay.settings import ReplaySettings
-from processors.replay.topics import raw_consumer
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
 from schemas.topics import Topics

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,3 +102,20 @@ async def worker(broker, tmp_path, prefix, *flags, app_id=None, **env) -> AsyncI
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@contextmanager
+def running_kafka(command: list[str], addresses: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the command for Kafka; yields once it says that it is ready, at these addresses."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            seen = []
+            for line in process.stderr:
+                seen.append(line)
+                if "kafka.ready" in line:
+                    break
+            assert addresses in seen[-1], seen
+            yield process
+        finally:
+            process.kill()

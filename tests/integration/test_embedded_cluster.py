@@ -7,14 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
@@ -26,6 +26,8 @@ from sandbox.kafka_cluster import ClusterSettings, EmbeddedCluster
 from sandbox.ports import free_port
 from schemas.errors import OperationError, UsageError
 from schemas.topics import TopicSpec
+from tests.integration.processes import running_kafka
+from tests.integration.reading import values
 
 ALL = {1, 2, 3}
 
@@ -35,21 +37,9 @@ def command(port: int, data_dir: Path, nodes: int = 3) -> list[str]:
     return [sys.executable, "-m", "coinglass_streams", "kafka", *flags]
 
 
-@contextmanager
-def running_command(port: int, data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def running_command(port: int, data_dir: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     """The command, ready."""
-    with subprocess.Popen(command(port, data_dir), stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            seen = []
-            for line in process.stderr:
-                seen.append(line)
-                if "kafka.ready" in line:
-                    break
-            assert f"127.0.0.1:{port},127.0.0.1:{port + 1},127.0.0.1:{port + 2}" in seen[-1], seen
-            yield process
-        finally:
-            process.kill()
+    return running_kafka(command(port, data_dir), f"127.0.0.1:{port},127.0.0.1:{port + 1},127.0.0.1:{port + 2}")
 
 
 def java_pids(data_dir: Path) -> dict[int, int]:
@@ -149,22 +139,6 @@ async def producing(bootstrap: str, **settings: Any) -> AsyncIterator[AIOKafkaPr
         yield producer
     finally:
         await producer.stop()
-
-
-async def values(bootstrap: str, topic: str, partition: int) -> list[bytes]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
-    await consumer.start()
-    try:
-        place = TopicPartition(topic, partition)
-        consumer.assign([place])
-        consumer.seek(place, 0)  # not seek_to_beginning: a jump to the end may be under way, and come later
-        end = (await consumer.end_offsets([place]))[place]
-        found: list[bytes] = []
-        while await consumer.position(place) < end:
-            found += [record.value for record in (await consumer.getmany(timeout_ms=500)).get(place, [])]
-        return found
-    finally:
-        await consumer.stop()
 
 
 async def until_all_copies_are_in_sync(cluster: EmbeddedCluster, topic: str) -> None:

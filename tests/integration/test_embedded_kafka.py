@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,27 +20,16 @@ from sandbox.kafka import EmbeddedKafka, KafkaSettings
 from sandbox.ports import free_port
 from schemas.errors import OperationError, UsageError
 from schemas.topics import TopicSpec
+from tests.integration.processes import running_kafka
 
 
 def command(port: int, data_dir: Path) -> list[str]:
     return [sys.executable, "-m", "coinglass_streams", "kafka", "--port", str(port), "--data-dir", str(data_dir)]
 
 
-@contextmanager
-def running_command(port: int, data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def running_command(port: int, data_dir: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     """The command, ready."""
-    with subprocess.Popen(command(port, data_dir), stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            seen = []
-            for line in process.stderr:
-                seen.append(line)
-                if "kafka.ready" in line:
-                    break
-            assert f"127.0.0.1:{port}" in seen[-1], seen
-            yield process
-        finally:
-            process.kill()
+    return running_kafka(command(port, data_dir), f"127.0.0.1:{port}")
 
 
 def java_pids(data_dir: Path) -> list[int]:

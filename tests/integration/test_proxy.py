@@ -17,6 +17,7 @@ from broker.admin import connected, ensure_topics
 from schemas.topics import TopicSpec
 from tests.conftest import ProxiedKafka
 from tests.fault.proxy import After, Api, Gate, Hold, LoseRequest, LoseResponse, Repeat, Request, Rule, Stray
+from tests.integration.reading import values
 
 
 async def make_topic(kafka: ProxiedKafka) -> str:
@@ -34,22 +35,6 @@ async def producing(bootstrap: str, **settings: Any) -> AsyncIterator[AIOKafkaPr
         yield producer
     finally:
         await producer.stop()
-
-
-async def values(bootstrap: str, topic: str) -> list[bytes]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
-    await consumer.start()
-    try:
-        place = TopicPartition(topic, 0)
-        consumer.assign([place])
-        consumer.seek(place, 0)  # not seek_to_beginning: a jump to the end may be under way, and come later
-        end = (await consumer.end_offsets([place]))[place]
-        found: list[bytes] = []
-        while await consumer.position(place) < end:
-            found += [record.value for record in (await consumer.getmany(timeout_ms=500)).get(place, [])]
-        return found
-    finally:
-        await consumer.stop()
 
 
 async def test_a_held_request_gets_its_answer_when_it_is_let_go(proxied_kafka: ProxiedKafka) -> None:
