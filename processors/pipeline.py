@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -83,15 +83,6 @@ class PipelineSettings:
     def encoder(self, schema: str) -> Encoder:
         """Return the encoder of a schema's values, in the framing that was asked for."""
         return encoder(schema, self.headers.get(schema) or single_object_header(schema))
-
-
-class _Nothing(NamedTuple):
-    """A record that nobody wrote, for what no record causes."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 class PartitionPipeline:
@@ -174,8 +165,7 @@ class PartitionPipeline:
 
     def flush(self, at_ms: int) -> list[Result]:
         """Return the finals that the open windows would have as they stand, and close them: a replay's last call."""
-        cause = _Nothing(0, at_ms, None, None)
-        self._raise_watermark(-_NO_WATERMARK_MS, cause)
+        self._raise_watermark(-_NO_WATERMARK_MS, at_ms)
         return self.take().results
 
     # -- records -------------------------------------------------------------------------------------------------
@@ -228,7 +218,7 @@ class PartitionPipeline:
                         changed.append(window)
                 if time_ms > highest_ms:
                     highest_ms = time_ms
-                    self._raise_watermark(time_ms - grace_ms, record)
+                    self._raise_watermark(time_ms - grace_ms, record.timestamp)
             if bad:
                 self._reject(record, Rejected(BAD_RECORD, next(iter(bad.values()))), bad)
             if ahead:
@@ -259,7 +249,7 @@ class PartitionPipeline:
         self._coverage.add(mark)
         self._coverage_changed = True
         if mark.at_ms - self._settings.mark_delay_ms > self.watermark_ms:
-            self._raise_watermark(mark.at_ms - self._settings.mark_delay_ms, record)
+            self._raise_watermark(mark.at_ms - self._settings.mark_delay_ms, record.timestamp)
         self._coverage.forget(self.watermark_ms - max(size.ms for size in self._settings.windows))
 
     # -- windows -------------------------------------------------------------------------------------------------
@@ -275,11 +265,12 @@ class PartitionPipeline:
         self._open.put(window, slot)
         return True
 
-    def _raise_watermark(self, watermark_ms: int, cause: SourceRecord) -> None:
+    def _raise_watermark(self, watermark_ms: int, at_ms: int) -> None:
+        """Raise it, as of when the record was received that says so, and publish what it closes."""
         self.watermark_ms = watermark_ms
         if watermark_ms >= self._open.next_close_ms:
             for window in self._open.close(watermark_ms):
-                self._emit_final(window, cause)
+                self._emit_final(window, at_ms)
                 self._closed.append(window.of)
             self._forget_closed()
 
@@ -292,14 +283,14 @@ class PartitionPipeline:
 
     # -- results -------------------------------------------------------------------------------------------------
 
-    def _emit_final(self, window: Window, cause: SourceRecord) -> None:
+    def _emit_final(self, window: Window, at_ms: int) -> None:
         of, aggregate = window.of, window.aggregate
         coverage = self._coverage.share(aggregate.channel_of(of.key), of.start_ms, of.end_ms)
         if coverage is None and self._settings.assume_coverage:
             coverage = 1.0
         value = aggregate.value(of, window.totals, coverage)
         topic = aggregate.topic(self._settings.topics, window.size.name)
-        self._emit(topic, of.key.encode(), self._encoders[aggregate.name](value), cause)
+        self._emit(topic, of.key.encode(), self._encoders[aggregate.name](value), at_ms)
         self._rows[window_key(self._partition, of)] = encode_window(True, coverage, window.totals)
         window.changed = False
         self._counts["finals"] += 1
@@ -324,7 +315,7 @@ class PartitionPipeline:
             "offset": record.offset,
             "index": next(index for index, other in enumerate(frame.data) if other is item),
         }
-        self._emit(self._settings.topics.late, frame.channel.encode(), self._encode_late(value), record)
+        self._emit(self._settings.topics.late, frame.channel.encode(), self._encode_late(value), record.timestamp)
         self._counts["late"] += 1
 
     def _reject_ahead(self, record: SourceRecord, frame: Frame, bad: Mapping[int, str]) -> None:
@@ -351,8 +342,8 @@ class PartitionPipeline:
         )
         self._counts[f"rejected/{why.reason}"] += 1
 
-    def _emit(self, topic: str, key: bytes, value: bytes, cause: SourceRecord) -> None:
-        self._results.append(Result(topic, key, value, cause.timestamp))
+    def _emit(self, topic: str, key: bytes, value: bytes, at_ms: int) -> None:
+        self._results.append(Result(topic, key, value, at_ms))
 
 
 def _without(items: Iterable[FrameRecord], indexes: Container[int]) -> list[FrameRecord]:

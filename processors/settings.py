@@ -31,9 +31,7 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot work; raises UsageError."""
         window_sizes(self.windows)
-        for flag, delay in (("--grace", self.grace), ("--mark-delay", self.mark_delay)):
-            if delay.ms > GRACE_MS_MAX:
-                raise UsageError(f"{flag} {delay.text}: at most 1h")
+        check_delays(self.grace, self.mark_delay)
         # Kafka's limit for a topic's name is 249, and changelogs begin with the id.
         if not 0 < len(self.app_id) <= 100 or not set(self.app_id) <= _NAME_CHARACTERS:
             raise UsageError(f"--app-id {self.app_id!r}: use 1 to 100 letters, digits, dots, dashes, underscores")
@@ -44,6 +42,13 @@ class WorkerSettings:
     def window_sizes(self) -> tuple[WindowSize, ...]:
         """The windows, checked."""
         return window_sizes(self.windows)
+
+
+def check_delays(grace: Duration, mark_delay: Duration) -> None:
+    """Refuse delays of the watermark that are too long; raises UsageError."""
+    for flag, delay in (("--grace", grace), ("--mark-delay", mark_delay)):
+        if delay.ms > GRACE_MS_MAX:
+            raise UsageError(f"{flag} {delay.text}: at most 1h")
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")

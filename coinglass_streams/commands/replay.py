@@ -88,7 +88,7 @@ def replay(
     from processors.replay.pace import parse_speed
     from processors.replay.ranges import Range, is_relative, parse_moment
     from processors.replay.settings import ReplaySettings
-    from processors.settings import GRACE_MS_MAX
+    from processors.settings import check_delays
     from processors.windows import window_sizes
 
     if sum((to_parquet is not None, to_topics is not None, verify)) > 1:
@@ -102,9 +102,7 @@ def replay(
     relative = [text for text in (from_, to) if text is not None and is_relative(text)]
     if run_id is not None and relative:
         raise UsageError(f"--run-id with {relative[0]}: a run that can be taken up again needs ISO times")
-    for flag, delay in (("--grace", grace), ("--mark-delay", mark_delay)):
-        if delay.ms > GRACE_MS_MAX:
-            raise UsageError(f"{flag} {delay.text}: at most 1h")
+    check_delays(grace, mark_delay)
     now_ms = time.time_ns() // 1_000_000
     sizes = window_sizes(windows)
     results = to_topics or topics

@@ -12,7 +12,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from broker.admin import connected, partition_counts
 from processors.archive.errors import told_of
 from processors.archive.files import ROWS_AT_ONCE, WRITERS, Whole, Writer, sha256
 from processors.archive.manifest import (
@@ -25,14 +24,13 @@ from processors.archive.manifest import (
     sync_folder,
 )
 from processors.engine.light_records import hand_over_light_records
+from processors.raw_topics import SILENT_SECONDS_MAX, raw_consumer, raw_partitions
 from schemas.errors import OperationError, UsageError
 from schemas.topics import MARK_KEY, Topics
 
 log = structlog.get_logger(__name__)
 
 FILE_ROWS_MAX = 262_144
-FETCH_BYTES_MAX = 4 << 20
-SILENT_SECONDS_MAX = 30.0
 
 Told = Callable[[int], None]  # so many more records were written
 
@@ -52,13 +50,7 @@ class ExportSettings:
 
 async def export(settings: ExportSettings, told: Told = lambda _: None) -> Manifest:
     """Write what the raw topics hold now, and is not in the folder yet; returns what the folder holds then."""
-    async with connected(settings.bootstrap) as client:
-        counts = dict(await partition_counts(client, settings.topics.raw))
-    if not counts:
-        raise OperationError(
-            f"there is neither {' nor '.join(settings.topics.raw)} on {settings.bootstrap}: "
-            "name the --topic-prefix that was recorded under"
-        )
+    counts = await raw_partitions(settings.bootstrap, settings.topics)
     with told_of(settings.folder):
         manifest = _begun(settings, counts)
         _remove_unfinished(settings.folder)
@@ -71,13 +63,7 @@ async def export(settings: ExportSettings, told: Told = lambda _: None) -> Manif
 
 
 async def _export_all(settings: ExportSettings, counts: dict[str, int], manifest: Manifest, told: Told) -> Manifest:
-    async with AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=FETCH_BYTES_MAX,
-    ) as consumer:
+    async with raw_consumer(settings.bootstrap) as consumer:
         hand_over_light_records(consumer)
         for tp in [TopicPartition(t, p) for t, count in sorted(counts.items()) for p in range(count)]:
             manifest = await _export_partition(settings, consumer, tp, manifest, told)

@@ -1,10 +1,11 @@
 """The one place where rows, results and offset of a source partition are handed over together, or not at all."""
 
 import time
+from collections.abc import Iterable, Mapping
 
 from faust.types import TP
 
-from processors.engine.record_batches import records_by_partition, transactional_batches
+from processors.engine.record_batches import Record, records_by_partition, transactional_batches
 from processors.engine.step import Changes
 from processors.engine.transaction_client import TransactionClient
 from processors.engine.transaction_requests import CommitTransaction, GroupIdentity, InitProducerId, TxnOffsetCommit
@@ -12,10 +13,20 @@ from processors.engine.transaction_requests import CommitTransaction, GroupIdent
 #: A transaction that is open for longer is aborted by the broker, and its owner shut out.
 TRANSACTION_TIMEOUT_MS = 30_000
 
+ProducerId = tuple[int, int]  # id and epoch
+
 
 def transactional_id(group: str, source: TP) -> str:
     """Return the id that whoever owns the source partition writes under: taking it shuts out whoever did before."""
     return f"{group}-{source.topic}-{source.partition}"
+
+
+async def append_all(client: TransactionClient, records: Mapping[TP, Iterable[Record]], producer: ProducerId) -> None:
+    """Append each partition's records, batch after batch; returns when all in-sync replicas have them."""
+    waiting = {tp: transactional_batches(some, *producer) for tp, some in records.items()}
+    while waiting:
+        await client.append({tp: batches.pop(0) for tp, batches in waiting.items()})
+        waiting = {tp: batches for tp, batches in waiting.items() if batches}
 
 
 class PartitionWriter:
@@ -43,10 +54,7 @@ class PartitionWriter:
         client, producer = self._client, self._producer
         partitions = {result.topic: await client.partitions_of(result.topic) for result in changes.results}
         records = records_by_partition(changes, self._changelog, time.time_ns() // 1_000_000, partitions.__getitem__)
-        waiting = {tp: transactional_batches(some, *producer) for tp, some in records.items()}
-        while waiting:
-            await client.append({tp: batches.pop(0) for tp, batches in waiting.items()})
-            waiting = {tp: batches for tp, batches in waiting.items() if batches}
+        await append_all(client, records, producer)
         offset = TxnOffsetCommit(client.transactional_id, producer, self._group, identity, self._source, next_offset)
         await client.ask_group_coordinator(self._group, offset)
         answer = await client.ask_transaction_coordinator(CommitTransaction(client.transactional_id, producer))

@@ -8,30 +8,14 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from broker.admin import connected, partition_counts
 from processors.engine.light_records import hand_over_light_records
+from processors.raw_topics import SILENT_SECONDS_MAX, raw_consumer, raw_partitions
 from processors.replay.own_loop import OwnLoop
 from processors.replay.partition import WARM_UP_MS, Records
 from processors.replay.plan import Plan, Stretch
 from processors.replay.settings import ReplaySettings
 from schemas.errors import OperationError
 from schemas.topics import MARK_KEY
-
-#: A broker that has not answered for so long is lost.
-SILENT_SECONDS_MAX = 30.0
-FETCH_BYTES_MAX = 4 << 20  # of one partition
-
-
-def raw_consumer(bootstrap: str) -> AIOKafkaConsumer:
-    """Return a consumer for raw topics, of no group; to be started."""
-    return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        isolation_level="read_committed",  # raw topics may be written in transactions too
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=FETCH_BYTES_MAX,
-        fetch_max_wait_ms=100,
-    )
 
 
 class TopicSource:
@@ -128,13 +112,7 @@ async def _started(consumer: AIOKafkaConsumer, bootstrap: str) -> None:
 
 async def plan_topics(settings: ReplaySettings) -> Plan:
     """Return what to read of the raw topics as they stand now. Raises OperationError where there are none."""
-    async with connected(settings.bootstrap) as client:
-        counts = await partition_counts(client, settings.source.raw)
-    if not counts:
-        raise OperationError(
-            f"there is neither {' nor '.join(settings.source.raw)} on {settings.bootstrap}: "
-            "name the --topic-prefix that was recorded under"
-        )
+    counts = await raw_partitions(settings.bootstrap, settings.source)
     tps = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
     consumer = raw_consumer(settings.bootstrap)
     try:

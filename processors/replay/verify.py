@@ -8,11 +8,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from broker.admin import connected, partition_counts
+from processors.raw_topics import raw_consumer
 from processors.replay.kinds import FinalKind, final_kinds
 from processors.replay.ordered import Replayed
 from processors.replay.plan import Plan
 from processors.replay.settings import ReplaySettings
-from processors.replay.topics import raw_consumer
 from schemas.channels import LIQUIDATIONS
 from schemas.codec import decode_plain
 from schemas.errors import OperationError

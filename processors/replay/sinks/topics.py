@@ -20,11 +20,11 @@ from faust.types import TP
 
 from broker.admin import connected, ensure_topics
 from processors.engine.errors import EngineError, TransactionFailedError
-from processors.engine.record_batches import Record, records_by_partition, transactional_batches
+from processors.engine.record_batches import Record, records_by_partition
 from processors.engine.step import Changes, Result
 from processors.engine.transaction_client import TransactionClient
 from processors.engine.transaction_requests import NOBODY, CommitTransaction, InitProducerId, TxnOffsetCommit
-from processors.engine.transactions import TRANSACTION_TIMEOUT_MS
+from processors.engine.transactions import TRANSACTION_TIMEOUT_MS, append_all
 from processors.replay.ordered import Replayed
 from processors.replay.own_loop import OwnLoop
 from processors.replay.plan import Plan
@@ -169,10 +169,7 @@ class TopicsSink:
             )
             for tp, some in placed.items():
                 records.setdefault(tp, []).extend(some)
-        waiting = {tp: transactional_batches(some, *producer) for tp, some in records.items()}
-        while waiting:
-            await client.append({tp: batches.pop(0) for tp, batches in waiting.items()})
-            waiting = {tp: batches for tp, batches in waiting.items() if batches}
+        await append_all(client, records, producer)
         for tp, (begin, end) in self._new_bounds.items():
             await self._commit_offset("-begin", TP(*tp), begin)
             await self._commit_offset("-end", TP(*tp), end)
