@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 
 LIQUIDATIONS = "liquidationOrders"
+#: What CoinGlass's newer documentation calls it.
+LIQUIDATIONS_RENAMED = "liquidation_orders"
 TRADES_PREFIX = "futures_trades@"
 
 #: Longest exchange, symbol or asset name that is accepted, in characters.
@@ -14,7 +16,7 @@ _MIN_VOL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 
 @dataclass(frozen=True, slots=True)
 class LiquidationChannel:
-    """All liquidation orders that CoinGlass sees, over all exchanges."""
+    """All liquidation orders that CoinGlass sees, over all exchanges; `name` is the same for both of its spellings."""
 
     name: str = LIQUIDATIONS
 
@@ -40,7 +42,7 @@ def parse_channel(name: str) -> Channel | None:
     >>> parse_channel("futures_trades@Gate_BTC_USDT@10000")
     TradeChannel(name='futures_trades@Gate_BTC_USDT@10000', exchange='Gate', symbol='BTC_USDT', min_vol_usd=10000.0)
     """
-    if name == LIQUIDATIONS:
+    if name in (LIQUIDATIONS, LIQUIDATIONS_RENAMED):
         return LiquidationChannel()
     if not name.startswith(TRADES_PREFIX):
         return None

@@ -17,6 +17,11 @@ MARK_KEY = b"@mark"
 HEADER_CONNECTION = "connection"
 HEADER_SEQUENCE = "sequence"
 
+#: Headers of a feed mark, where there is something to say: the redundant group that its connection belongs to, and, of
+#: a `down`, why the connection says no more.
+HEADER_GROUP = "group"
+HEADER_WHY = "why"
+
 #: Headers of a dead letter.
 HEADER_REASON = "error.reason"
 HEADER_DETAIL = "error.detail"
@@ -84,6 +89,11 @@ class Topics:
         """Frames, whole, that could not be counted or not in full."""
         return f"{self.prefix}.dead-letters"
 
+    @property
+    def feed_gaps(self) -> str:
+        """Times in which nobody heard a channel."""
+        return f"{self.prefix}.feed-gaps"
+
     def liquidation_volume(self, window: str) -> str:
         """Finals of liquidation volume; `window` as it was written, such as `1m`."""
         return f"{self.prefix}.liquidation-volume.{window}"
@@ -108,6 +118,7 @@ class Topics:
         return (
             *(TopicSpec(self.liquidation_volume(w.text), partitions, finals) for w in windows),
             *(TopicSpec(self.trade_imbalance(w.text), partitions, finals) for w in windows),
+            TopicSpec(self.feed_gaps, 1, finals),
             TopicSpec(self.late, partitions, trouble),
             TopicSpec(self.dead_letters, partitions, trouble),
         )

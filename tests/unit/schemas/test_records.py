@@ -25,4 +25,5 @@ def test_a_schema_that_json_cannot_show_plainly_is_refused():
 
 
 def test_all_schemas_are_found():
-    assert set(schema_names()) == {"feed_mark", "frame", "late_record", "liquidation_volume", "trade_imbalance"}
+    names = {"feed_gap", "feed_mark", "frame", "late_record", "liquidation_volume", "trade_imbalance"}
+    assert set(schema_names()) == names
