@@ -2,7 +2,8 @@
 
 The structs are compiled from `frame.avsc` and `feed_mark.avsc`. A frame is first read by a strict decoder, which
 refuses unknown fields and values out of bounds at no cost; only a frame it refuses is looked at again, to count what
-was unknown and to say what is wrong.
+was unknown and to say what is wrong. There is one strict decoder for each spelling of the feed's; a frame that mixes
+them is read all the same.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
-from schemas.records import accepted, avro_schema, json_struct
+from schemas.records import accepted, aliases, avro_schema, json_struct
 
 MALFORMED = "malformed"
 UNKNOWN_CHANNEL = "unknown-channel"
@@ -62,7 +63,6 @@ class Rejected:
 NESTING_MAX = 64
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
-_strict: Any = msgspec.json.Decoder(json_struct("frame", strict=True))
 _lenient: Any = msgspec.json.Decoder(json_struct("frame", strict=False))
 _mark: Any = msgspec.json.Decoder(json_struct("feed_mark", strict=False))
 _fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -70,31 +70,52 @@ _records: Any = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _frame_schema: Any = avro_schema("frame")
 _frame_fields = {field.name: field for field in _frame_schema.fields}
 _record_fields = {field.name: field for field in _frame_fields["data"].type.items.fields}
+_aliases = {name: aliases(field) for name, field in _record_fields.items()}
 _accepted = {name: accepted(field) for name, field in _record_fields.items()}
 
 #: What decoding bytes from outside may raise: not JSON or not of the schema, not UTF-8, nested without end.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-#: Decode a frame without unknown fields or bad records, or raise one of UNDECODABLE; the hot path, so without a
-#: function around it.
-decode_plain_frame = cast("Any", _strict.decode)
+#: Decode a frame without unknown fields or bad records, under the schema's names or its aliases, or raise one of
+#: UNDECODABLE; the hot path, so without functions around them.
+decode_plain_frame, decode_renamed_frame = (
+    cast("Any", msgspec.json.Decoder(json_struct("frame", strict=True, renamed=renamed)).decode)
+    for renamed in (False, True)
+)
 
 
 def decode_unusual_frame(value: bytes | None) -> tuple[Frame, int] | Rejected:
-    """Read what `decode_plain_frame` refused: a frame and its number of unknown fields, or why it is none."""
+    """Read what no plain decoder took: a frame and its number of unknown fields, or why it is none."""
     if value is None:
         return Rejected(MALFORMED, "the message has no value")
     if _nested_too_deep(value):
         return Rejected(MALFORMED, f"nested deeper than {NESTING_MAX}")
     try:
-        frame: Frame = _lenient.decode(value)
         value.decode()  # msgspec passes over what it does not decode
+        value = _by_the_schemas_names(value)
+        frame: Frame = _lenient.decode(value)
         fields = _fields.decode(value)
         records = _records.decode(fields["data"])
     except UNDECODABLE as error:
         return Rejected(MALFORMED, str(error))
     unknown = len(fields.keys() - _frame_fields) + sum(len(record.keys() - _record_fields) for record in records)
     return frame, unknown
+
+
+def _by_the_schemas_names(value: bytes) -> bytes:
+    """Return a frame with its records' fields under the schema's names where they stand under aliases of those."""
+    if not any(alias.encode() in value for known in _aliases.values() for alias in known):
+        return value
+    fields = _fields.decode(value)
+    if "data" not in fields:
+        return value
+    records = _records.decode(fields["data"])
+    for record in records:
+        for name, known in _aliases.items():
+            found = next((alias for alias in known if alias in record), None)
+            if found is not None and name not in record:
+                record[name] = record.pop(found)
+    return msgspec.json.encode({**fields, "data": records})
 
 
 def _nested_too_deep(value: bytes) -> bool:

@@ -72,13 +72,14 @@ class OpenWindows:
         return iter(self._windows.values())
 
     def lane(self, channel_name: str) -> Lane | None:
-        """Return the lane of a channel, None for one that nobody knows."""
+        """Return the lane of a channel, the same for all its spellings; None for one that nobody knows."""
         lane = self.lanes.get(channel_name)
         if lane is None:
             channel = parse_channel(channel_name)
             if channel is None:
                 return None
-            lane = self.lanes[channel_name] = Lane(channel_name, aggregate_for(channel))
+            lane = self.lanes.get(channel.name) or Lane(channel.name, aggregate_for(channel))
+            self.lanes[channel.name] = self.lanes[channel_name] = lane
         return lane
 
     def slots(self, lane: Lane, key: str) -> list[Slot]:

@@ -9,7 +9,8 @@ batched. Everything is decided record by record:
 """
 
 from collections import Counter, deque
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import msgspec
 
 from processors.aggregates import AGGREGATES, Totals
-from processors.coverage import Coverage, decode_coverage, encode_coverage
+from processors.coverage import WITHOUT_A_WORD, Coverage, Gap, decode_coverage, encode_coverage
+from processors.doubles import Doubles, twins_of
 from processors.engine.step import Changes, Headers, Result, SourceRecord
 from processors.frames import (
     BAD_RECORD,
@@ -29,6 +31,7 @@ from processors.frames import (
     Rejected,
     decode_mark,
     decode_plain_frame,
+    decode_renamed_frame,
     decode_unusual_frame,
     why_bad,
 )
@@ -38,7 +41,9 @@ from processors.rows import (
     WindowKey,
     coverage_key,
     decode_window,
+    doubles_key,
     encode_window,
+    parse_doubles_key,
     parse_window_key,
     watermark_key,
     window_key,
@@ -93,8 +98,15 @@ class PartitionPipeline:
         self._settings, self._topic, self._partition = settings, topic, partition
         self._encoders = {a.name: settings.encoder(a.schema) for a in AGGREGATES.values()}
         self._encode_late = settings.encoder("late_record")
+        self._encode_gap = settings.encoder("feed_gap")
+        # Every partition is sent every mark, so one of all tells the gaps.
+        self._tells_gaps = names.is_raw_liquidations(topic) and partition == 0
         self._coverage = Coverage()
         self._coverage_changed = False
+        self._doubles = Doubles(settings.windows)
+        self._redundant = False  # whether a connection belongs to a redundant group
+        self._twins: dict[str, frozenset[str] | None] = {}  # by connection, until the next mark
+        self._decode = decode_plain_frame  # whichever spelling was met last
         self._open = OpenWindows(settings.windows)
         self._closed: deque[WindowKey] = deque()  # in the order of their closing
         self._changed: list[Window] = []
@@ -107,7 +119,8 @@ class PartitionPipeline:
     def counts(self) -> Counter[str]:
         """What grows only, for metrics.
 
-        frames, records, unknown-fields, marks, late, finals, rejected/{reason} and connections (the `up` marks).
+        frames, records, unknown-fields, doubles, marks, late, gaps, finals, rejected/{reason} and connections (the `up`
+        marks).
         """
         return self._counts + Counter(frames=self._frames, records=self._records)
 
@@ -127,9 +140,12 @@ class PartitionPipeline:
         coverage_row = rows.get(coverage_key(self._partition))
         if coverage_row is not None:
             self._coverage = decode_coverage(coverage_row)
+            self._look_for_groups()
         closed = []
         for row_key, row in rows.items():
-            window = parse_window_key(row_key)
+            stretch_ms, window = parse_doubles_key(row_key), parse_window_key(row_key)
+            if stretch_ms is not None:
+                self._doubles.restore(stretch_ms, row)
             if window is not None:
                 final, _, totals = decode_window(row, AGGREGATES[window.aggregate].totals)
                 if final:
@@ -156,6 +172,8 @@ class PartitionPipeline:
         if self._coverage_changed:
             self._coverage_changed = False
             self._rows[coverage_key(self._partition)] = encode_coverage(self._coverage)
+        for stretch_ms, row in self._doubles.take(self.watermark_ms):
+            self._rows[doubles_key(self._partition, stretch_ms)] = row
         self._rows[watermark_key(self._partition)] = msgspec.json.encode(
             (self.watermark_ms, self._settings.fingerprint)
         )
@@ -175,19 +193,20 @@ class PartitionPipeline:
         """Take records in the order of their offsets."""
         grace_ms, lanes = self._settings.grace_ms, self._open.lanes
         highest_ms = self.watermark_ms + grace_ms
-        changed = self._changed
+        changed, redundant, decode = self._changed, self._redundant, self._decode
         frames = items = 0
         for record in records:
             bad = _NOTHING_BAD
             if record.key == MARK_KEY:
                 self._process_mark(record)
-                highest_ms = self.watermark_ms + grace_ms
+                highest_ms, redundant = self.watermark_ms + grace_ms, self._redundant
                 continue
             frames += 1
             try:
-                frame: Frame = decode_plain_frame(record.value)
+                frame: Frame = decode(record.value)
             except (TypeError, *UNDECODABLE):  # TypeError: the record has no value at all
-                unusual = self._decode_unusual(record)
+                unusual = self._decode_again(record)
+                decode = self._decode
                 if unusual is None:
                     continue
                 frame, bad = unusual
@@ -200,7 +219,11 @@ class PartitionPipeline:
             slots_of, keyed_by_asset, key = lane.slots, lane.aggregate.keyed_by_asset, lane.channel
             time_ms_max = record.timestamp + AHEAD_MS_MAX
             ahead = False
-            for item in _without(data, bad) if bad else data:
+            if bad:
+                data = [item for index, item in enumerate(data) if index not in bad]
+            if redundant:
+                data = self._first_heard(record, lane.channel, data)
+            for item in data:
                 time_ms = item.time
                 if time_ms > time_ms_max:
                     ahead = True
@@ -226,7 +249,13 @@ class PartitionPipeline:
         self._frames += frames
         self._records += items
 
-    def _decode_unusual(self, record: SourceRecord) -> tuple[Frame, Mapping[int, str]] | None:
+    def _decode_again(self, record: SourceRecord) -> tuple[Frame, Mapping[int, str]] | None:
+        """Read a frame that is not plain in the spelling of the one before it; its bad records by their index."""
+        other = decode_plain_frame if self._decode is decode_renamed_frame else decode_renamed_frame
+        with suppress(TypeError, *UNDECODABLE):
+            frame = other(record.value)
+            self._decode = other
+            return frame, _NOTHING_BAD
         decoded = decode_unusual_frame(record.value)
         if isinstance(decoded, Rejected):
             self._reject(record, decoded)
@@ -235,6 +264,20 @@ class PartitionPipeline:
         self._counts["unknown-fields"] += unknown_fields
         reasons = {index: why_bad(item) for index, item in enumerate(frame.data)}
         return frame, {index: why for index, why in reasons.items() if why is not None}
+
+    def _first_heard(self, record: SourceRecord, channel: str, items: Sequence[FrameRecord]) -> Sequence[FrameRecord]:
+        """Return the items that no other connection of a redundant group brought before."""
+        connection = _header(record, names.HEADER_CONNECTION)
+        if connection not in self._twins:
+            self._twins[connection] = twins_of(self._coverage.spans, connection)
+        twins = self._twins[connection]
+        if twins is None:
+            return items
+        time_ms_max = record.timestamp + AHEAD_MS_MAX  # what is further ahead is rejected, each time it comes
+        on_time = [item for item in items if item.time <= time_ms_max]
+        first = self._doubles.first_heard(channel, on_time, connection, twins, self.watermark_ms)
+        self._counts["doubles"] += len(on_time) - len(first)
+        return first if len(on_time) == len(items) else [*first, *(i for i in items if i.time > time_ms_max)]
 
     def _process_mark(self, record: SourceRecord) -> None:
         mark = decode_mark(record.value)
@@ -246,11 +289,21 @@ class PartitionPipeline:
             return
         self._counts["marks"] += 1
         self._counts["connections"] += mark.kind == "up"
-        self._coverage.add(mark)
+        group, why = _header(record, names.HEADER_GROUP), _header(record, names.HEADER_WHY)
+        self._coverage.add(mark, group, why or WITHOUT_A_WORD)
         self._coverage_changed = True
+        for gap in self._coverage.gaps(mark.at_ms - self._settings.mark_delay_ms):
+            if self._tells_gaps:
+                self._emit_gap(gap, record.timestamp)
         if mark.at_ms - self._settings.mark_delay_ms > self.watermark_ms:
             self._raise_watermark(mark.at_ms - self._settings.mark_delay_ms, record.timestamp)
-        self._coverage.forget(self.watermark_ms - max(size.ms for size in self._settings.windows))
+        # A record that falls into an open window may have been heard so long before the window began.
+        self._coverage.forget(self.watermark_ms - max(size.ms for size in self._settings.windows) - AHEAD_MS_MAX)
+        self._look_for_groups()
+
+    def _look_for_groups(self) -> None:
+        self._twins.clear()
+        self._redundant = any(span.group for span in self._coverage.spans)
 
     # -- windows -------------------------------------------------------------------------------------------------
 
@@ -258,7 +311,7 @@ class PartitionPipeline:
         """Turn the slot to the window that holds the record's time; False if that window is final already."""
         start_ms = slot.size.start_of(item.time)
         if start_ms + slot.size.ms <= self.watermark_ms:
-            self._emit_late(record, frame, item, start_ms, slot.size)
+            self._emit_late(record, lane.channel, frame, item, start_ms, slot.size)
             return False
         of = WindowKey(lane.aggregate.name, slot.size.ms, start_ms, slot.key)
         window = self._open.find(of) or Window(of, lane.aggregate, slot.size, lane.aggregate.totals.of(item))
@@ -295,11 +348,16 @@ class PartitionPipeline:
         window.changed = False
         self._counts["finals"] += 1
 
+    def _emit_gap(self, gap: Gap, at_ms: int) -> None:
+        value = {"from": gap.from_ms, "to": gap.to_ms, "channels": gap.channels, "why": gap.why}
+        self._results.append(Result(self._settings.topics.feed_gaps, None, self._encode_gap(value), at_ms))
+        self._counts["gaps"] += 1
+
     def _emit_late(
-        self, record: SourceRecord, frame: Frame, item: FrameRecord, start_ms: int, size: WindowSize
+        self, record: SourceRecord, channel: str, frame: Frame, item: FrameRecord, start_ms: int, size: WindowSize
     ) -> None:
         value = {
-            "channel": frame.channel,
+            "channel": channel,
             "base_asset": item.baseAsset,
             "exchange": item.exName,
             "symbol": item.symbol,
@@ -315,7 +373,7 @@ class PartitionPipeline:
             "offset": record.offset,
             "index": next(index for index, other in enumerate(frame.data) if other is item),
         }
-        self._emit(self._settings.topics.late, frame.channel.encode(), self._encode_late(value), record.timestamp)
+        self._emit(self._settings.topics.late, channel.encode(), self._encode_late(value), record.timestamp)
         self._counts["late"] += 1
 
     def _reject_ahead(self, record: SourceRecord, frame: Frame, bad: Mapping[int, str]) -> None:
@@ -346,5 +404,6 @@ class PartitionPipeline:
         self._results.append(Result(topic, key, value, at_ms))
 
 
-def _without(items: Iterable[FrameRecord], indexes: Container[int]) -> list[FrameRecord]:
-    return [item for index, item in enumerate(items) if index not in indexes]
+def _header(record: SourceRecord, name: str) -> str:
+    """Return a header's text, empty where there is none."""
+    return next((value.decode(errors="replace") for key, value in record.headers if key == name and value), "")

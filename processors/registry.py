@@ -21,7 +21,7 @@ def _schemas_by_subject(topics: Topics, windows: Sequence[WindowSize]) -> Mappin
         for aggregate in AGGREGATES.values()
         for window in windows
     }
-    return {**finals, f"{topics.late}-value": "late_record"}
+    return {**finals, f"{topics.late}-value": "late_record", f"{topics.feed_gaps}-value": "feed_gap"}
 
 
 def register_results(url: str, topics: Topics, windows: Sequence[WindowSize]) -> Mapping[str, int]:

@@ -2,6 +2,7 @@
 
     [3,"watermark"]                                             [1725416340000,"windows=60000 grace=5000 …"]
     [3,"coverage"]                                              see processors.coverage
+    [3,"doubles",1725416318000]                                 see processors.doubles
     [3,"window","trade-imbalance",60000,1725416280000,"futures_trades@…"]   [final, coverage, totals]
 
 The partition stands in every key, as one table holds the rows of all partitions that a worker owns.
@@ -46,6 +47,17 @@ def watermark_key(partition: int) -> bytes:
 def coverage_key(partition: int) -> bytes:
     """Return the key of the row that holds the coverage."""
     return _encode([partition, "coverage"])
+
+
+def doubles_key(partition: int, stretch_ms: int) -> bytes:
+    """Return the key of the row that holds what redundant connections heard in a stretch of time."""
+    return _encode([partition, "doubles", stretch_ms])
+
+
+def parse_doubles_key(row_key: bytes) -> int | None:
+    """Return which stretch a row is about, None for a row of another kind."""
+    parts = _decode(row_key)
+    return int(parts[2]) if parts[1] == "doubles" else None
 
 
 def window_key(partition: int, window: WindowKey) -> bytes:

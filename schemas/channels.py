@@ -34,6 +34,11 @@ class TradeChannel:
 Channel = LiquidationChannel | TradeChannel
 
 
+def canonical(name: str) -> str:
+    """Return the one name that a channel goes by here, whichever of its spellings is given; any other text as it is."""
+    return LIQUIDATIONS if name == LIQUIDATIONS_RENAMED else name
+
+
 def parse_channel(name: str) -> Channel | None:
     """Return what a channel's name stands for, None for a name nobody knows.
 

@@ -35,6 +35,7 @@ _DAY_MS = 86_400_000
 
 #: A frame of the largest size that a raw topic takes must fit the dead letters with all their headers.
 _ROOM_FOR_HEADERS = ("max.message.bytes", str(2 << 20))
+_RAW_LIQUIDATIONS = ".raw.liquidations"
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -67,7 +68,7 @@ class Topics:
     @property
     def raw_liquidations(self) -> str:
         """Frames of liquidationOrders, and marks."""
-        return f"{self.prefix}.raw.liquidations"
+        return self.prefix + _RAW_LIQUIDATIONS
 
     @property
     def raw_trades(self) -> str:
@@ -122,3 +123,8 @@ class Topics:
             TopicSpec(self.late, partitions, trouble),
             TopicSpec(self.dead_letters, partitions, trouble),
         )
+
+
+def is_raw_liquidations(topic: str) -> bool:
+    """Tell whether a topic is, under whatever prefix, the one of liquidation frames."""
+    return topic.endswith(_RAW_LIQUIDATIONS)

@@ -177,6 +177,22 @@ def _get(fields: dict[str, Any], name: str) -> Any:
     return fields[name]
 
 
+#: What the feed's newer documentation calls fields and channels; a field under its older name comes first.
+RENAMED = {
+    "baseAsset": ("base_asset",),
+    "exName": ("exchange", "exchange_name"),
+    "volUsd": ("volume_usd", "vol_usd"),
+}
+
+
+def _get_of_record(fields: dict[str, Any], name: str) -> Any:
+    return _get(fields, next((n for n in (name, *RENAMED.get(name, ())) if n in fields), name))
+
+
+def _one_name(channel: str) -> str:
+    return "liquidationOrders" if channel == "liquidation_orders" else channel
+
+
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise MalformedError("not a string")
@@ -217,16 +233,16 @@ def read_frame(value: bytes | None) -> tuple[str, list[Record]]:
             raise MalformedError("a record is no object")
         records.append(
             Record(
-                base_asset=_text(_get(fields, "baseAsset")),
-                exchange=_text(_get(fields, "exName")),
-                symbol=_text(_get(fields, "symbol")),
-                price=_double(_get(fields, "price")),
-                side=_integer(_get(fields, "side"), 32),
-                time=_integer(_get(fields, "time"), 64),
-                vol_usd=_double(_get(fields, "volUsd")),
+                base_asset=_text(_get_of_record(fields, "baseAsset")),
+                exchange=_text(_get_of_record(fields, "exName")),
+                symbol=_text(_get_of_record(fields, "symbol")),
+                price=_double(_get_of_record(fields, "price")),
+                side=_integer(_get_of_record(fields, "side"), 32),
+                time=_integer(_get_of_record(fields, "time"), 64),
+                vol_usd=_double(_get_of_record(fields, "volUsd")),
             )
         )
-    return channel, records
+    return _one_name(channel), records
 
 
 def read_mark(value: bytes | None) -> Mark:
@@ -243,7 +259,7 @@ def read_mark(value: bytes | None) -> Mark:
         at_ms=at_ms,
         heard_at_ms=_integer(_get(fields, "heard_at_ms"), 64),
         connection=_text(_get(fields, "connection")),
-        channels=tuple(_text(channel) for channel in _list(_get(fields, "channels"))),
+        channels=tuple(_one_name(_text(channel)) for channel in _list(_get(fields, "channels"))),
     )
 
 

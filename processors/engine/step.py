@@ -4,7 +4,7 @@ A step takes records, keeps its state, and hands over what changed. The engine s
 and the source offset together, or none of them, and gives the rows back when the partition is taken up again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -28,6 +28,10 @@ class SourceRecord(Protocol):
     @property
     def value(self) -> bytes | None:
         """As it was written."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """As they were written."""
 
 
 class Result(NamedTuple):

@@ -5,7 +5,7 @@ from itertools import chain
 
 from aiokafka.structs import TopicPartition
 
-from processors.archive.files import Raw, check_file, read_raw
+from processors.archive.files import Raw, RawReader, check_file
 from processors.archive.manifest import ArchivedFile, load_manifest
 from processors.replay.partition import WARM_UP_MS, Records
 from processors.replay.plan import Plan, Stretch
@@ -30,9 +30,11 @@ class FileSource:
 
 
 def _batches(stretch: Stretch) -> Iterator[list[Raw]]:
+    reader = RawReader()
+
     def of_file(index: int) -> Iterator[list[Raw]]:
         check_file(stretch.files[index], stretch.checksums[index])
-        return read_raw(stretch.files[index])
+        return reader.read(stretch.files[index])
 
     return chain.from_iterable(map(of_file, range(len(stretch.files))))
 

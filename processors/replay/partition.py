@@ -21,7 +21,7 @@ from processors.pipeline import AHEAD_MS_MAX, PartitionPipeline
 from processors.replay.kinds import final_kinds, is_dead_letter
 from processors.replay.ordered import BEFORE_ALL, Place, Replayed
 from processors.replay.settings import ReplaySettings
-from schemas.channels import LIQUIDATIONS
+from schemas.channels import LIQUIDATIONS, canonical
 from schemas.codec import decode_plain
 
 #: How long before `from` reading begins. Marks come once a second, so the connections that are up are known by then.
@@ -47,7 +47,8 @@ class ReplayedPartition:
         self.frames = 0  # records that were taken
         self.ended = False  # nothing that follows can be in the range
         self._settings, self._origin, self._range = settings, origin, settings.range
-        self._finals = final_kinds(settings.pipeline)
+        self._finals, self._topics = final_kinds(settings.pipeline), settings.pipeline.topics
+        self._channels = frozenset(map(canonical, settings.channels))
         self._received_ms = BEFORE_ALL[0]  # the highest receive time so far
         self._whole_from_ms: int | None = None if origin.cut else BEFORE_ALL[0]
 
@@ -109,6 +110,9 @@ class ReplayedPartition:
             return self._range.overlaps(value["window_start"], value["window_end"])
         if is_dead_letter(result) or result.value is None:
             return self._range.holds(at_ms)
+        if result.topic == self._topics.feed_gaps:
+            gap = decode_plain("feed_gap", result.value)
+            return self._range.overlaps(gap["from"], gap["to"])
         late: int = decode_plain("late_record", result.value)["time"]
         return self._range.holds(late)
 
@@ -122,9 +126,12 @@ class ReplayedPartition:
         return start_ms < self._whole_from_ms or (from_ms is not None and start_ms < from_ms)
 
     def _wanted(self, result: Result, value: dict[str, Any]) -> bool:
-        channels, assets = self._settings.channels, self._settings.assets
+        channels, assets = self._channels, self._settings.assets
         if not channels and not assets:
             return True
+        if result.topic == self._topics.feed_gaps and result.value is not None:
+            missed = decode_plain("feed_gap", result.value)["channels"]
+            return not channels or not channels.isdisjoint(missed)
         key = (result.key or b"").decode(errors="replace")
         if channels and (LIQUIDATIONS if "asset" in value else key) not in channels:
             return False

@@ -19,7 +19,7 @@ from processors.windows import WindowSize
 from schemas import topics as names
 from schemas.codec import encoder, single_object_header
 from schemas.topics import MARK_KEY, Topics
-from tests.oracle import DeadLetter, Final, OracleSettings, expect
+from tests.oracle import RENAMED, DeadLetter, Final, OracleSettings, expect
 
 PREFIX = "oracle"
 TOPICS = Topics(PREFIX)
@@ -27,6 +27,7 @@ EPOCH_MS = 1_725_416_318_000
 PARTITION = 3
 
 LIQUIDATIONS = "liquidationOrders"
+RENAMED_LIQUIDATIONS = "liquidation_orders"
 MARKETS = (
     "futures_trades@Binance_BTCUSDT@10000",
     "futures_trades@Binance_BTCUSDT@0",  # overlaps the first: never added together
@@ -66,6 +67,7 @@ class Raw(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Case(NamedTuple):
@@ -243,6 +245,9 @@ def record_texts(draw: st.DrawFn, received_ms: int) -> str:
         texts.reverse()
     if kind == 11:  # named twice: the last one counts
         texts.insert(0, '"price":1e5')
+    if kind in (12, 13):
+        name = draw(often(sorted(RENAMED)))
+        texts.append(f'"{draw(often(RENAMED[name]))}":{fields.get(name, 5)}')  # under both of its names
     return "{" + ",".join(texts) + "}"
 
 
@@ -254,6 +259,12 @@ def frames(draw: st.DrawFn, channels: Sequence[str], received_ms: int) -> tuple[
         return draw(often((None, b"", b"liquidationOrders", b"\xff"))), draw(often(BROKEN_FRAMES))
     channel = draw(often(UNKNOWN if kind == 1 else channels))
     records = draw(st.lists(record_texts(received_ms), min_size=0, max_size=4))
+    renamed = draw(st.integers(0, 5))
+    if renamed < 2:  # all, or some, in the newer spelling
+        for name, others in RENAMED.items():
+            if renamed == 0 or draw(st.booleans()):
+                other = draw(often(others)) if renamed else others[0]
+                records = [record.replace(f'"{name}":', f'"{other}":') for record in records]
     more = f",{draw(often(UNKNOWN_FIELDS))}" if kind == 2 else ""
     space = draw(often((" ", "\r\n\t "))) if kind == 3 else ""
     text = f'{{"channel":{space}{json.dumps(channel)},"data":[{f",{space}".join(records)}]{more}}}{space}'
@@ -310,7 +321,13 @@ def cases(draw: st.DrawFn) -> Case:
         prefix=PREFIX,
     )
     topic, channels = draw(
-        often(((TOPICS.raw_liquidations, (LIQUIDATIONS,)), (TOPICS.raw_trades, MARKETS), (TOPICS.raw_trades, MARKETS)))
+        often(
+            (
+                (TOPICS.raw_liquidations, (LIQUIDATIONS, RENAMED_LIQUIDATIONS)),
+                (TOPICS.raw_trades, MARKETS),
+                (TOPICS.raw_trades, MARKETS),
+            )
+        )
     )
     with_marks = draw(st.booleans())
     now_ms, offset, records = EPOCH_MS, draw(often((0, 5, 2**40))), []

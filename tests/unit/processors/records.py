@@ -23,6 +23,7 @@ class Raw:
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: tuple = ()
 
 
 def item(time_ms, usd=1.0, side=1, price=100.0, asset="BTC", **changes):
