@@ -5,6 +5,7 @@ import json
 import random
 import sys
 from asyncio.subprocess import PIPE
+from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -16,6 +17,8 @@ CHANNELS = (LIQUIDATIONS, "futures_trades@Binance_BTCUSDT@10000", "futures_trade
 WINDOWS = (("10s", 10_000), ("1m", 60_000))
 SECONDS = 240
 GAP = range(100, 125)  # seconds without a connection
+TWICE = range(30, 90)  # seconds in which a second connection of a redundant group brings all of it once more
+WHY = "the feed closed the connection (1001 going away)"
 
 
 def recording(begin_ms, seed=6):
@@ -27,17 +30,28 @@ def recording(begin_ms, seed=6):
         now_ms = begin_ms + second * 1_000
         connection = "one" if second < GAP.start else "two"
         kind = {0: "up", GAP.start - 1: "down", GAP.stop: "up"}.get(second, "alive")
+        marks = [_with_headers(mark(kind, now_ms, connection=connection, channels=CHANNELS), group="g", why=WHY)]
+        if second in TWICE:
+            kind = {TWICE.start: "up", TWICE.stop - 1: "down"}.get(second, "alive")
+            twin = mark(kind, now_ms, connection="twin", channels=CHANNELS)
+            marks.append(_with_headers(twin, group="g", why="the producer was stopped"))
         for suffix in ("raw.liquidations", "raw.trades"):
-            one = mark(kind, now_ms, connection=connection, channels=CHANNELS)
-            out += [(suffix, partition, one) for partition in range(4)]
+            out += [(suffix, partition, one) for one in marks for partition in range(4)]
         for number in range(8):
             received_ms = now_ms + number * 100 + 50
             if second == 60 and number == 3:
                 received_ms -= 400  # a clock went back
             suffix, one = _frame(chance, received_ms, second * 8 + number)
             one.timestamp = received_ms
-            out.append((suffix, None, one))
+            out.append((suffix, None, _with_headers(one, connection=connection, sequence=str(second * 8 + number))))
+            if second in TWICE:
+                out.append((suffix, None, _with_headers(replace(one), connection="twin", sequence="0")))
     return out
+
+
+def _with_headers(record, **headers):
+    record.headers = tuple((name, text.encode()) for name, text in headers.items())
+    return record
 
 
 def _frame(chance, now_ms, number):
@@ -70,7 +84,7 @@ async def write(broker, prefix, records):
         sent = [
             await producer.send(
                 f"{prefix}.{suffix}", one.value, key=one.key, partition=partition, timestamp_ms=one.timestamp,
-                headers=[("connection", b"one"), ("sequence", b"1")],
+                headers=list(one.headers),
             )
             for suffix, partition, one in records
         ]  # fmt: skip
@@ -82,7 +96,11 @@ async def read(broker, *topics):
     async with AIOKafkaConsumer(
         bootstrap_servers=broker, isolation_level="read_committed", auto_offset_reset="none", fetch_max_wait_ms=50
     ) as consumer:
-        tps = [TopicPartition(topic, number) for topic in topics for number in range(4)]
+        tps = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in range(1 if topic.endswith(".feed-gaps") else 4)
+        ]
         consumer.assign(tps)
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         found = {tp: [] for tp in tps}
@@ -108,8 +126,12 @@ async def finals(broker, prefix):
 
 
 async def expected(broker, prefix):
-    """Return the finals that the oracle computes from the raw topics: (topic without prefix, key, values)."""
+    """Return the finals that the oracle computes from the raw topics: (topic without prefix, key, values).
+
+    It knows nothing of redundant connections, and is not shown what the second of them brought.
+    """
     found = await read(broker, f"{prefix}.raw.liquidations", f"{prefix}.raw.trades")
+    found = {tp: [one for one in some if ("connection", b"twin") not in one.headers] for tp, some in found.items()}
     settings = OracleSettings(WINDOWS, prefix=prefix)
     return [
         (final.topic.removeprefix(prefix), final.key, final.value)

@@ -111,6 +111,18 @@ async def test_the_live_worker_published_what_the_oracle_says(live):
     assert len(found) > 100
 
 
+async def test_gaps_and_why_they_are_stand_in_the_live_topic_and_in_replays_alike(live):
+    published = [
+        one.value for some in (await recorded.read(live.broker, f"{live.prefix}.feed-gaps")).values() for one in some
+    ]
+    gap = {"from": live.begin_ms + (recorded.GAP.start - 1) * 1_000, "to": live.begin_ms + recorded.GAP.stop * 1_000}
+    gap |= {"channels": sorted(recorded.CHANNELS), "why": recorded.WHY}
+    assert [decode_plain("feed_gap", value) for value in published] == [gap]
+    for folder in (None, live.folder):
+        results = await replayed(live.settings(input=folder))
+        assert [r.result.value for r in results if r.result.topic.endswith(".feed-gaps")] == published
+
+
 def _plain(finals):
     return sorted((topic, key, sorted(values.items())) for topic, key, values in finals)
 
