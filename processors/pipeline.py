@@ -22,7 +22,6 @@ from processors.engine.step import Changes, Headers, Result, SourceRecord
 from processors.frames import (
     BAD_RECORD,
     FUTURE_TIME,
-    UNDECODABLE,
     UNKNOWN_CHANNEL,
     Frame,
     FrameRecord,
@@ -48,6 +47,7 @@ from schemas import topics as names
 from schemas.codec import Encoder, encoder, single_object_header
 from schemas.errors import UsageError
 from schemas.topics import MARK_KEY, Topics
+from schemas.untrusted_json import UNDECODABLE
 
 #: A record further ahead of its own receive time is wrong, not early.
 AHEAD_MS_MAX = 60_000
