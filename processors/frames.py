@@ -6,7 +6,6 @@ was unknown and to say what is wrong. There is one strict decoder for each spell
 them is read all the same.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -14,6 +13,7 @@ from typing import Any, Literal, Protocol, cast
 import msgspec
 
 from schemas.records import accepted, aliases, avro_schema, json_struct
+from schemas.untrusted_json import NESTING_MAX, UNDECODABLE, nested_too_deep
 
 MALFORMED = "malformed"
 UNKNOWN_CHANNEL = "unknown-channel"
@@ -58,11 +58,6 @@ class Rejected:
     detail: str
 
 
-#: Deepest nesting that is looked into. A bound of our own: the decoder's is the interpreter's stack, so that the same
-#: bytes could be a frame to one caller and malformed to another.
-NESTING_MAX = 64
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-
 _lenient: Any = msgspec.json.Decoder(json_struct("frame", strict=False))
 _mark: Any = msgspec.json.Decoder(json_struct("feed_mark", strict=False))
 _fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -72,9 +67,6 @@ _frame_fields = {field.name: field for field in _frame_schema.fields}
 _record_fields = {field.name: field for field in _frame_fields["data"].type.items.fields}
 _aliases = {name: aliases(field) for name, field in _record_fields.items()}
 _accepted = {name: accepted(field) for name, field in _record_fields.items()}
-
-#: What decoding bytes from outside may raise: not JSON or not of the schema, not UTF-8, nested without end.
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 #: Decode a frame without unknown fields or bad records, under the schema's names or its aliases, or raise one of
 #: UNDECODABLE; the hot path, so without functions around them.
@@ -88,7 +80,7 @@ def decode_unusual_frame(value: bytes | None) -> tuple[Frame, int] | Rejected:
     """Read what no plain decoder took: a frame and its number of unknown fields, or why it is none."""
     if value is None:
         return Rejected(MALFORMED, "the message has no value")
-    if _nested_too_deep(value):
+    if nested_too_deep(value):
         return Rejected(MALFORMED, f"nested deeper than {NESTING_MAX}")
     try:
         value.decode()  # msgspec passes over what it does not decode
@@ -118,23 +110,9 @@ def _by_the_schemas_names(value: bytes) -> bytes:
     return msgspec.json.encode({**fields, "data": records})
 
 
-def _nested_too_deep(value: bytes) -> bool:
-    if value.count(b"[") + value.count(b"{") <= NESTING_MAX:
-        return False
-    depth = deepest = 0
-    for token in _STRING_OR_BRACKET.finditer(value):
-        bracket = token[0]
-        if bracket in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif bracket in (b"]", b"}"):
-            depth -= 1
-    return deepest > NESTING_MAX
-
-
 def decode_mark(value: bytes | None) -> FeedMark | Rejected:
     """Read a feed mark."""
-    if _nested_too_deep(value or b""):
+    if nested_too_deep(value or b""):
         return Rejected(MALFORMED, f"not a feed mark: nested deeper than {NESTING_MAX}")
     try:
         mark: FeedMark = _mark.decode(value or b"")

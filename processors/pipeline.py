@@ -24,7 +24,6 @@ from processors.engine.step import Changes, Headers, Result, SourceRecord
 from processors.frames import (
     BAD_RECORD,
     FUTURE_TIME,
-    UNDECODABLE,
     UNKNOWN_CHANNEL,
     Frame,
     FrameRecord,
@@ -51,8 +50,10 @@ from processors.rows import (
 from processors.windows import WindowSize
 from schemas import topics as names
 from schemas.codec import Encoder, encoder, single_object_header
+from schemas.drift import DriftCounts
 from schemas.errors import UsageError
 from schemas.topics import MARK_KEY, Topics
+from schemas.untrusted_json import UNDECODABLE
 
 #: A record further ahead of its own receive time is wrong, not early.
 AHEAD_MS_MAX = 60_000
@@ -113,6 +114,7 @@ class PartitionPipeline:
         self._rows: dict[bytes, bytes | None] = {}
         self._results: list[Result] = []
         self._counts: Counter[str] = Counter()
+        self.drift = DriftCounts()
         self._frames = self._records = 0
 
     @property
@@ -256,6 +258,7 @@ class PartitionPipeline:
             frame = other(record.value)
             self._decode = other
             return frame, _NOTHING_BAD
+        self.drift.add(record.value or b"")
         decoded = decode_unusual_frame(record.value)
         if isinstance(decoded, Rejected):
             self._reject(record, decoded)

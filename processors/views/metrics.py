@@ -84,6 +84,15 @@ def _counters(steps: list[tuple[list[str], PartitionPipeline]]) -> Iterator[Metr
             if name.startswith("rejected/"):
                 rejected.add_metric([*labels, name.removeprefix("rejected/")], count)
     yield rejected
+    drift = CounterMetricFamily(
+        "coinglass_drift_frames",
+        "Frames in which a field differed from the schema: unknown, missing, of another type.",
+        labels=[*PARTITION, "field", "difference"],
+    )
+    for labels, step in steps:
+        for (path, what), count in step.drift.frames.copy().items():
+            drift.add_metric([*labels, path, what], count)
+    yield drift
 
 
 def _transactions(owned: list[tuple[list[str], OwnedPartition]]) -> Iterator[Metric]:

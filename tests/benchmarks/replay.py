@@ -31,7 +31,7 @@ from rich.table import Table
 from processors.archive.export import ExportSettings, export
 from processors.collector import spare_the_collector
 from processors.engine.light_records import hand_over_light_records
-from processors.frames import UNDECODABLE, decode_plain_frame
+from processors.frames import decode_plain_frame
 from processors.pipeline import PipelineSettings
 from processors.raw_topics import raw_consumer
 from processors.replay.plan import total_records
@@ -40,6 +40,7 @@ from processors.replay.settings import ReplaySettings
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
 from schemas.topics import Topics
+from schemas.untrusted_json import UNDECODABLE
 from tests.benchmarks import loading
 from tests.benchmarks.brokers import given_or_embedded
 from tests.benchmarks.streams import of_the_feed

@@ -268,3 +268,9 @@ def test_a_frame_that_closes_its_own_window_never_adds_to_what_was_closed():
         ("late", None),
         ("liquidation-volume.1m", 10.0),
     ]
+
+
+def test_a_feed_that_changes_its_fields_shows_in_the_counts():
+    step = pipeline()
+    step.process([frame(item(NOW_MS, leverage=20)), frame({**item(NOW_MS), "price": "100.0"}), frame(item(NOW_MS))])
+    assert step.drift.frames == {("data.leverage", "unknown"): 1, ("data.price", "string instead of double"): 1}
