@@ -12,7 +12,7 @@ different prints. What was heard is remembered for as long as a window that it f
 later is late, whether it is the first of its kind or not.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -38,14 +38,28 @@ class Doubles:
 
     def __init__(self, sizes: Iterable[WindowSize]) -> None:
         self._sizes = tuple(sizes)
+        self.possible = False  # whether a connection belongs to a group at all
+        self._spans: Sequence[Span] = ()
+        self._twins: dict[str, frozenset[str] | None] = {}  # by connection, as far as they were asked for
         self._heard: dict[int, Heard] = {}  # by the beginning of the stretch, UTC ms
         self._changed: set[int] = set()
         self._looked_at_ms = 0  # the watermark when stretches were last looked through
 
+    def follow(self, spans: Sequence[Span]) -> None:
+        """Look at the connections anew; after every mark."""
+        self._spans = spans
+        self._twins.clear()
+        self.possible = any(span.group for span in spans)
+
     def first_heard(
-        self, channel: str, items: Iterable[FrameRecord], connection: str, twins: Collection[str], watermark_ms: int
-    ) -> list[FrameRecord]:
-        """Return what of a frame's records none of the `twins` of its connection has brought already."""
+        self, channel: str, items: Sequence[FrameRecord], connection: str, watermark_ms: int
+    ) -> Sequence[FrameRecord]:
+        """Return what of a frame's records no other connection of the group of its own has brought already."""
+        if connection not in self._twins:
+            self._twins[connection] = twins_of(self._spans, connection)
+        twins = self._twins[connection]
+        if twins is None:
+            return items
         first = []
         for item in items:
             stretch_ms = item.time - item.time % STRETCH_MS

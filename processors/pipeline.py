@@ -19,7 +19,7 @@ import msgspec
 
 from processors.aggregates import AGGREGATES, Totals
 from processors.coverage import WITHOUT_A_WORD, Coverage, Gap, decode_coverage, encode_coverage
-from processors.doubles import Doubles, twins_of
+from processors.doubles import Doubles
 from processors.engine.step import Changes, Headers, Result, SourceRecord
 from processors.frames import (
     BAD_RECORD,
@@ -105,8 +105,6 @@ class PartitionPipeline:
         self._coverage = Coverage()
         self._coverage_changed = False
         self._doubles = Doubles(settings.windows)
-        self._redundant = False  # whether a connection belongs to a redundant group
-        self._twins: dict[str, frozenset[str] | None] = {}  # by connection, until the next mark
         self._decode = decode_plain_frame  # whichever spelling was met last
         self._open = OpenWindows(settings.windows)
         self._closed: deque[WindowKey] = deque()  # in the order of their closing
@@ -142,7 +140,7 @@ class PartitionPipeline:
         coverage_row = rows.get(coverage_key(self._partition))
         if coverage_row is not None:
             self._coverage = decode_coverage(coverage_row)
-            self._look_for_groups()
+            self._doubles.follow(self._coverage.spans)
         closed = []
         for row_key, row in rows.items():
             stretch_ms, window = parse_doubles_key(row_key), parse_window_key(row_key)
@@ -195,13 +193,13 @@ class PartitionPipeline:
         """Take records in the order of their offsets."""
         grace_ms, lanes = self._settings.grace_ms, self._open.lanes
         highest_ms = self.watermark_ms + grace_ms
-        changed, redundant, decode = self._changed, self._redundant, self._decode
+        changed, doubles_possible, decode = self._changed, self._doubles.possible, self._decode
         frames = items = 0
         for record in records:
             bad = _NOTHING_BAD
             if record.key == MARK_KEY:
                 self._process_mark(record)
-                highest_ms, redundant = self.watermark_ms + grace_ms, self._redundant
+                highest_ms, doubles_possible = self.watermark_ms + grace_ms, self._doubles.possible
                 continue
             frames += 1
             try:
@@ -223,7 +221,7 @@ class PartitionPipeline:
             ahead = False
             if bad:
                 data = [item for index, item in enumerate(data) if index not in bad]
-            if redundant:
+            if doubles_possible:
                 data = self._first_heard(record, lane.channel, data)
             for item in data:
                 time_ms = item.time
@@ -270,17 +268,13 @@ class PartitionPipeline:
 
     def _first_heard(self, record: SourceRecord, channel: str, items: Sequence[FrameRecord]) -> Sequence[FrameRecord]:
         """Return the items that no other connection of a redundant group brought before."""
+        time_ms_max = record.timestamp + AHEAD_MS_MAX
+        ahead = [item for item in items if item.time > time_ms_max]  # rejected, each time they come
+        on_time = [item for item in items if item.time <= time_ms_max] if ahead else items
         connection = _header(record, names.HEADER_CONNECTION)
-        if connection not in self._twins:
-            self._twins[connection] = twins_of(self._coverage.spans, connection)
-        twins = self._twins[connection]
-        if twins is None:
-            return items
-        time_ms_max = record.timestamp + AHEAD_MS_MAX  # what is further ahead is rejected, each time it comes
-        on_time = [item for item in items if item.time <= time_ms_max]
-        first = self._doubles.first_heard(channel, on_time, connection, twins, self.watermark_ms)
+        first = self._doubles.first_heard(channel, on_time, connection, self.watermark_ms)
         self._counts["doubles"] += len(on_time) - len(first)
-        return first if len(on_time) == len(items) else [*first, *(i for i in items if i.time > time_ms_max)]
+        return [*first, *ahead]
 
     def _process_mark(self, record: SourceRecord) -> None:
         mark = decode_mark(record.value)
@@ -302,11 +296,7 @@ class PartitionPipeline:
             self._raise_watermark(mark.at_ms - self._settings.mark_delay_ms, record.timestamp)
         # A record that falls into an open window may have been heard so long before the window began.
         self._coverage.forget(self.watermark_ms - max(size.ms for size in self._settings.windows) - AHEAD_MS_MAX)
-        self._look_for_groups()
-
-    def _look_for_groups(self) -> None:
-        self._twins.clear()
-        self._redundant = any(span.group for span in self._coverage.spans)
+        self._doubles.follow(self._coverage.spans)
 
     # -- windows -------------------------------------------------------------------------------------------------
 

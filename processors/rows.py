@@ -56,8 +56,7 @@ def doubles_key(partition: int, stretch_ms: int) -> bytes:
 
 def parse_doubles_key(row_key: bytes) -> int | None:
     """Return which stretch a row is about, None for a row of another kind."""
-    parts = _decode(row_key)
-    return int(parts[2]) if parts[1] == "doubles" else None
+    return int(_decode(row_key)[2]) if row_key.split(b",", 2)[1] == b'"doubles"' else None
 
 
 def window_key(partition: int, window: WindowKey) -> bytes:
