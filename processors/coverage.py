@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from processors.frames import FeedMark
-from schemas.channels import canonical
+from schemas.channels import canonical_name
 
 #: A connection that was not heard for a day is gone: a later mark of it begins anew.
 SILENT_MS_MAX = 86_400_000
@@ -61,7 +61,7 @@ class Coverage(msgspec.Struct):
     def add(self, mark: FeedMark, group: str = "", why: str = WITHOUT_A_WORD) -> None:
         """Take one mark, and what its headers say."""
         self.marked = True
-        channels = frozenset(map(canonical, mark.channels))
+        channels = frozenset(map(canonical_name, mark.channels))
         heard_at_ms = min(mark.heard_at_ms, mark.at_ms)  # no mark can know of what came after it
         growing = [span for span in self.spans if span.growing and span.connection == mark.connection]
         silent_ms = mark.at_ms - max((span.to_ms for span in growing), default=0)

@@ -34,11 +34,6 @@ class TradeChannel:
 Channel = LiquidationChannel | TradeChannel
 
 
-def canonical(name: str) -> str:
-    """Return the one name that a channel goes by here, whichever of its spellings is given; any other text as it is."""
-    return LIQUIDATIONS if name == LIQUIDATIONS_RENAMED else name
-
-
 def parse_channel(name: str) -> Channel | None:
     """Return what a channel's name stands for, None for a name nobody knows.
 
@@ -66,5 +61,4 @@ def canonical_name(name: str) -> str:
     >>> canonical_name("liquidation_orders")
     'liquidationOrders'
     """
-    channel = parse_channel(name)
-    return channel.name if channel else name
+    return LIQUIDATIONS if name == LIQUIDATIONS_RENAMED else name

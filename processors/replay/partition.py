@@ -21,7 +21,7 @@ from processors.pipeline import AHEAD_MS_MAX, PartitionPipeline
 from processors.replay.kinds import final_kinds, is_dead_letter
 from processors.replay.ordered import BEFORE_ALL, Place, Replayed
 from processors.replay.settings import ReplaySettings
-from schemas.channels import LIQUIDATIONS, canonical
+from schemas.channels import LIQUIDATIONS, canonical_name
 from schemas.codec import decode_plain
 
 #: How long before `from` reading begins. Marks come once a second, so the connections that are up are known by then.
@@ -48,7 +48,7 @@ class ReplayedPartition:
         self.ended = False  # nothing that follows can be in the range
         self._settings, self._origin, self._range = settings, origin, settings.range
         self._finals, self._topics = final_kinds(settings.pipeline), settings.pipeline.topics
-        self._channels = frozenset(map(canonical, settings.channels))
+        self._channels = frozenset(map(canonical_name, settings.channels))
         self._received_ms = BEFORE_ALL[0]  # the highest receive time so far
         self._whole_from_ms: int | None = None if origin.cut else BEFORE_ALL[0]
 
