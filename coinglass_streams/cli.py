@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "import": "Exported files to raw topics.",
     "topics": "Create and describe the topics.",
     "schemas": "Check and register the schemas.",
+    "doctor": "What is wrong with this setup, and what to do.",
 }
 
 

@@ -15,7 +15,8 @@ from schemas.records import schema_text
 from schemas.topics import Topics
 
 
-def _schemas_by_subject(topics: Topics, windows: Sequence[WindowSize]) -> Mapping[str, str]:
+def schemas_by_subject(topics: Topics, windows: Sequence[WindowSize]) -> Mapping[str, str]:
+    """Return which schema stands under which subject."""
     finals = {
         f"{aggregate.topic(topics, window.name)}-value": aggregate.schema
         for aggregate in AGGREGATES.values()
@@ -30,7 +31,7 @@ def register_results(url: str, topics: Topics, windows: Sequence[WindowSize]) ->
     Raises OperationError where the registry cannot be reached or refuses a schema, as incompatible for one.
     """
     client, ids = SchemaRegistryClient(url=url), dict[str, int]()
-    for subject, name in _schemas_by_subject(topics, windows).items():
+    for subject, name in schemas_by_subject(topics, windows).items():
         try:
             ids[subject] = client.register(subject, AvroSchema(schema_text(name)))
         except (ClientError, httpx.HTTPError, httpx.InvalidURL) as error:
@@ -44,4 +45,4 @@ def registered_headers(url: str, topics: Topics, windows: Sequence[WindowSize]) 
     A registry gives one schema one id, under however many subjects it stands.
     """
     ids = register_results(url, topics, windows)
-    return {name: confluent_header(ids[subject]) for subject, name in _schemas_by_subject(topics, windows).items()}
+    return {name: confluent_header(ids[subject]) for subject, name in schemas_by_subject(topics, windows).items()}
