@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from processors.aggregates import AGGREGATES, Totals
-from processors.coverage import WITHOUT_A_WORD, Coverage, Gap, decode_coverage, encode_coverage
+from processors.coverage import WITHOUT_A_WORD, Coverage, decode_coverage, encode_coverage
 from processors.doubles import Doubles
-from processors.engine.step import Changes, Headers, Result, SourceRecord
+from processors.engine.step import Changes, Result, SourceRecord
 from processors.frames import (
     BAD_RECORD,
     FUTURE_TIME,
@@ -36,6 +36,7 @@ from processors.frames import (
 )
 from processors.money import MICROS_PER_USD
 from processors.open_windows import Lane, OpenWindows, Slot, Window
+from processors.outputs import Outputs
 from processors.rows import (
     WindowKey,
     coverage_key,
@@ -96,12 +97,8 @@ class PartitionPipeline:
 
     def __init__(self, settings: PipelineSettings, topic: str, partition: int) -> None:
         self.watermark_ms = _NO_WATERMARK_MS
-        self._settings, self._topic, self._partition = settings, topic, partition
-        self._encoders = {a.name: settings.encoder(a.schema) for a in AGGREGATES.values()}
-        self._encode_late = settings.encoder("late_record")
-        self._encode_gap = settings.encoder("feed_gap")
-        # Every partition is sent every mark, so one of all tells the gaps.
-        self._tells_gaps = names.is_raw_liquidations(topic) and partition == 0
+        self._settings, self._partition = settings, partition
+        self._out = Outputs(settings.topics, settings.encoder, topic, partition)
         self._coverage = Coverage()
         self._coverage_changed = False
         self._doubles = Doubles(settings.windows)
@@ -110,8 +107,7 @@ class PartitionPipeline:
         self._closed: deque[WindowKey] = deque()  # in the order of their closing
         self._changed: list[Window] = []
         self._rows: dict[bytes, bytes | None] = {}
-        self._results: list[Result] = []
-        self._counts: Counter[str] = Counter()
+        self._counts = self._out.counts
         self.drift = DriftCounts()
         self._frames = self._records = 0
 
@@ -178,8 +174,7 @@ class PartitionPipeline:
             (self.watermark_ms, self._settings.fingerprint)
         )
         rows, self._rows = self._rows, {}
-        results, self._results = self._results, []
-        return Changes(rows, results)
+        return Changes(rows, self._out.take())
 
     def flush(self, at_ms: int) -> list[Result]:
         """Return the finals that the open windows would have as they stand, and close them: a replay's last call."""
@@ -212,7 +207,7 @@ class PartitionPipeline:
                 frame, bad = unusual
             lane = lanes.get(frame.channel) or self._open.lane(frame.channel)
             if lane is None:
-                self._reject(record, Rejected(UNKNOWN_CHANNEL, f"no such channel: {frame.channel[:200]!r}"))
+                self._out.letter(record, Rejected(UNKNOWN_CHANNEL, f"no such channel: {frame.channel[:200]!r}"))
                 continue
             data = frame.data
             items += len(data)
@@ -243,9 +238,9 @@ class PartitionPipeline:
                     highest_ms = time_ms
                     self._raise_watermark(time_ms - grace_ms, record.timestamp)
             if bad:
-                self._reject(record, Rejected(BAD_RECORD, next(iter(bad.values()))), bad)
+                self._out.letter(record, Rejected(BAD_RECORD, next(iter(bad.values()))), bad)
             if ahead:
-                self._reject_ahead(record, frame, bad)
+                self._out.letter(record, *_ahead(record, frame, bad))
         self._frames += frames
         self._records += items
 
@@ -259,7 +254,7 @@ class PartitionPipeline:
         self.drift.add(record.value or b"")
         decoded = decode_unusual_frame(record.value)
         if isinstance(decoded, Rejected):
-            self._reject(record, decoded)
+            self._out.letter(record, decoded)
             return None
         frame, unknown_fields = decoded
         self._counts["unknown-fields"] += unknown_fields
@@ -279,10 +274,10 @@ class PartitionPipeline:
     def _process_mark(self, record: SourceRecord) -> None:
         mark = decode_mark(record.value)
         if isinstance(mark, Rejected):
-            self._reject(record, mark)
+            self._out.letter(record, mark)
             return
         if mark.at_ms > record.timestamp + AHEAD_MS_MAX:
-            self._reject(record, Rejected(FUTURE_TIME, f"at_ms is {mark.at_ms - record.timestamp} ms ahead"))
+            self._out.letter(record, Rejected(FUTURE_TIME, f"at_ms is {mark.at_ms - record.timestamp} ms ahead"))
             return
         self._counts["marks"] += 1
         self._counts["connections"] += mark.kind == "up"
@@ -290,8 +285,7 @@ class PartitionPipeline:
         self._coverage.add(mark, group, why or WITHOUT_A_WORD)
         self._coverage_changed = True
         for gap in self._coverage.gaps(mark.at_ms - self._settings.mark_delay_ms):
-            if self._tells_gaps:
-                self._emit_gap(gap, record.timestamp)
+            self._out.gap(gap, record.timestamp)
         if mark.at_ms - self._settings.mark_delay_ms > self.watermark_ms:
             self._raise_watermark(mark.at_ms - self._settings.mark_delay_ms, record.timestamp)
         # A record that falls into an open window may have been heard so long before the window began.
@@ -304,7 +298,8 @@ class PartitionPipeline:
         """Turn the slot to the window that holds the record's time; False if that window is final already."""
         start_ms = slot.size.start_of(item.time)
         if start_ms + slot.size.ms <= self.watermark_ms:
-            self._emit_late(record, lane.channel, frame, item, start_ms, slot.size)
+            index = next(index for index, other in enumerate(frame.data) if other is item)
+            self._out.late(record, index, item, lane.channel, (slot.size, start_ms), self.watermark_ms)
             return False
         of = WindowKey(lane.aggregate.name, slot.size.ms, start_ms, slot.key)
         window = self._open.find(of) or Window(of, lane.aggregate, slot.size, lane.aggregate.totals.of(item))
@@ -316,8 +311,7 @@ class PartitionPipeline:
         self.watermark_ms = watermark_ms
         if watermark_ms >= self._open.next_close_ms:
             for window in self._open.close(watermark_ms):
-                self._emit_final(window, at_ms)
-                self._closed.append(window.of)
+                self._close(window, at_ms)
             self._forget_closed()
 
     def _forget_closed(self) -> None:
@@ -327,76 +321,24 @@ class PartitionPipeline:
         while self._closed and (len(self._closed) > CLOSED_ROWS_KEPT or outlived(self._closed[0])):
             self._rows[window_key(self._partition, self._closed.popleft())] = None
 
-    # -- results -------------------------------------------------------------------------------------------------
-
-    def _emit_final(self, window: Window, at_ms: int) -> None:
-        of, aggregate = window.of, window.aggregate
-        coverage = self._coverage.share(aggregate.channel_of(of.key), of.start_ms, of.end_ms)
+    def _close(self, window: Window, at_ms: int) -> None:
+        of = window.of
+        coverage = self._coverage.share(window.aggregate.channel_of(of.key), of.start_ms, of.end_ms)
         if coverage is None and self._settings.assume_coverage:
             coverage = 1.0
-        value = aggregate.value(of, window.totals, coverage)
-        topic = aggregate.topic(self._settings.topics, window.size.name)
-        self._emit(topic, of.key.encode(), self._encoders[aggregate.name](value), at_ms)
+        self._out.final(window, coverage, at_ms)
         self._rows[window_key(self._partition, of)] = encode_window(True, coverage, window.totals)
+        self._closed.append(of)
         window.changed = False
-        self._counts["finals"] += 1
-
-    def _emit_gap(self, gap: Gap, at_ms: int) -> None:
-        value = {"from": gap.from_ms, "to": gap.to_ms, "channels": gap.channels, "why": gap.why}
-        self._results.append(Result(self._settings.topics.feed_gaps, None, self._encode_gap(value), at_ms))
-        self._counts["gaps"] += 1
-
-    def _emit_late(
-        self, record: SourceRecord, channel: str, frame: Frame, item: FrameRecord, start_ms: int, size: WindowSize
-    ) -> None:
-        value = {
-            "channel": channel,
-            "base_asset": item.baseAsset,
-            "exchange": item.exName,
-            "symbol": item.symbol,
-            "price": item.price,
-            "side": item.side,
-            "time": item.time,
-            "vol_usd": item.volUsd,
-            "window_start": start_ms,
-            "window_end": start_ms + size.ms,
-            "watermark": self.watermark_ms,
-            "topic": self._topic,
-            "partition": self._partition,
-            "offset": record.offset,
-            "index": next(index for index, other in enumerate(frame.data) if other is item),
-        }
-        self._emit(self._settings.topics.late, channel.encode(), self._encode_late(value), record.timestamp)
-        self._counts["late"] += 1
-
-    def _reject_ahead(self, record: SourceRecord, frame: Frame, bad: Mapping[int, str]) -> None:
-        """Reject a frame for its records that are too far ahead of when it was received."""
-        ahead_ms = {index: item.time - record.timestamp for index, item in enumerate(frame.data) if index not in bad}
-        ahead_ms = {index: ms for index, ms in ahead_ms.items() if ms > AHEAD_MS_MAX}
-        detail = f"time is {next(iter(ahead_ms.values()))} ms after it was received"
-        self._reject(record, Rejected(FUTURE_TIME, detail), ahead_ms)
-
-    def _reject(self, record: SourceRecord, why: Rejected, indexes: Iterable[int] = ()) -> None:
-        """Send a frame to the dead letters as it came, with what is wrong in the headers."""
-        headers: dict[str, Any] = {
-            names.HEADER_REASON: why.reason,
-            names.HEADER_DETAIL: why.detail,
-            names.HEADER_RECORDS: msgspec.json.encode(list(indexes)).decode(),
-            names.HEADER_SOURCE_TOPIC: self._topic,
-            names.HEADER_SOURCE_PARTITION: self._partition,
-            names.HEADER_SOURCE_OFFSET: record.offset,
-            names.HEADER_SOURCE_TIMESTAMP: record.timestamp,
-        }
-        encoded: Headers = tuple((name, str(value).encode(errors="replace")) for name, value in headers.items())
-        self._results.append(
-            Result(self._settings.topics.dead_letters, record.key, record.value, record.timestamp, encoded)
-        )
-        self._counts[f"rejected/{why.reason}"] += 1
-
-    def _emit(self, topic: str, key: bytes, value: bytes, at_ms: int) -> None:
-        self._results.append(Result(topic, key, value, at_ms))
 
 
 def _header(record: SourceRecord, name: str) -> str:
     """Return a header's text, empty where there is none."""
     return next((value.decode(errors="replace") for key, value in record.headers if key == name and value), "")
+
+
+def _ahead(record: SourceRecord, frame: Frame, bad: Mapping[int, str]) -> tuple[Rejected, Iterable[int]]:
+    """Return why records are rejected that are too far ahead of when they were received, and which they are."""
+    ahead_ms = {index: item.time - record.timestamp for index, item in enumerate(frame.data) if index not in bad}
+    ahead_ms = {index: ms for index, ms in ahead_ms.items() if ms > AHEAD_MS_MAX}
+    return Rejected(FUTURE_TIME, f"time is {next(iter(ahead_ms.values()))} ms after it was received"), ahead_ms
