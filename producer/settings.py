@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from schemas.channels import LIQUIDATIONS, canonical_name, parse_channel
+from producer.channel_patterns import CHANNELS_MAX, check_channel
+from schemas.channels import LIQUIDATIONS, canonical_name
 from schemas.errors import UsageError
 from schemas.topics import Topics
 
@@ -70,6 +71,8 @@ class ProducerSettings:
     topics: Topics = field(default_factory=Topics)
     url: str = DEFAULT_URL
     channels: tuple[str, ...] = (LIQUIDATIONS,)
+    #: Where the channels are looked for again while the producer runs.
+    channels_file: Path | None = None
     channels_per_connection: int = 100
     #: Name shared by producers that read the same channels, so that what both heard is counted once.
     redundant_group: str | None = None
@@ -80,6 +83,7 @@ class ProducerSettings:
     timing: Timing = field(default_factory=Timing)
     #: Longest for an attempt as a whole: connecting, TLS, the WebSocket's handshake.
     connect_timeout_ms: int = 10_000
+    channels_looked_at_every_ms: int = 500
     #: Longest the reading thread sits without looking up: ticks and stop are at most this late.
     tick_every_ms: int = 200
     #: A longer message ends the connection: nothing of the feed's comes near, and it is held in memory whole.
@@ -107,11 +111,9 @@ class ProducerSettings:
         if not self.channels:
             raise UsageError("no channel to subscribe to: name one with --channel")
         for name in self.channels:
-            if parse_channel(name) is None:
-                raise UsageError(
-                    f"{name!r} is not a channel: use {LIQUIDATIONS} or futures_trades@EXCHANGE_SYMBOL@MINVOL, "
-                    "such as futures_trades@Binance_BTCUSDT@10000"
-                )
+            check_channel(name)
+        if len(self.channels) > CHANNELS_MAX:
+            raise UsageError(f"more than {CHANNELS_MAX} channels: name fewer")
         if len({canonical_name(name) for name in self.channels}) != len(self.channels):
             raise UsageError("a channel is named twice")
         if not 1 <= self.channels_per_connection <= PER_CONNECTION_MAX:

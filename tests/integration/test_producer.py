@@ -1,6 +1,7 @@
 """The producer between a WebSocket server of this file's own and a real Kafka."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
 from broker.admin import connected, partition_counts
+from producer.channels_watch import read_channels
 from producer.service import produce
 from producer.settings import ProducerSettings, Secret, Timing
 from producer.stats import Stats
@@ -387,6 +389,40 @@ async def test_a_drain_that_cannot_end_says_what_was_lost(own_kafka, feed, topic
 
     with pytest.raises(OperationError, match="were not published"):
         await lose_the_broker()
+
+
+async def test_the_channels_file_is_followed_without_a_reconnect(broker, feed, topics, tmp_path):
+    file = tmp_path / "channels.yaml"
+    file.write_text("- liquidation_orders")
+    given = settings(broker, feed, topics, channels=read_channels(file), channels_file=file, mark_every_ms=60_000)
+    async with producing(dataclasses.replace(given, channels_looked_at_every_ms=20, redundant_group="pair"), feed):
+        file.write_text("- nonsense")
+        file.write_text("- liquidationOrders\n- futures_trades@{Gate,OKX}_BTC_USDT@10000")
+        await until(lambda: len(feed.seen) >= 2)
+        await feed.send(frame(0, "liquidation_orders"), frame(1), frame(2, TRADES))
+        file.write_text(f"- {TRADES}")
+        await until(lambda: '"unsubscribe"' in feed.seen[-1][1])
+    asked = [text for _, text in feed.seen if text != "ping"]
+    other = TRADES.replace("Gate", "OKX")
+    assert [(json.loads(text)["method"], json.loads(text)["channels"]) for text in asked[:3]] == [
+        ("subscribe", ["liquidation_orders"]),
+        ("subscribe", [TRADES, other]),
+        ("unsubscribe", ["liquidation_orders", other]),
+    ]
+    assert len(feed.connections) == 1
+    records = await everything(broker, topics.raw_liquidations)
+    assert {(record.key, record.value.decode()) for record in frames_of(records)} == {
+        (b"liquidationOrders", frame(0, "liquidation_orders")),
+        (b"liquidationOrders", frame(1)),
+    }
+    marks = marks_of(records)[topics.raw_liquidations, 0]
+    assert [(mark["kind"], mark["channels"]) for mark in marks] == [
+        ("up", ["liquidationOrders"]),
+        ("alive", ["liquidationOrders", TRADES, other]),
+        ("alive", [TRADES]),
+        ("down", [TRADES]),
+    ]
+    assert {dict(record.headers)["group"] for record in records if record.key == b"@mark"} == {b"pair"}
 
 
 # The command
