@@ -57,7 +57,8 @@ def configure_logs(level: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # What these tell at info is for their own developers; at debug everything is shown. aiokafka logs every attempt to
     # reach a broker as an error: we say ourselves, and once, when it is lost and when it is back.
-    for library, least in {"aiokafka": "CRITICAL", "faust": "WARNING", "httpx": "WARNING", "mode": "WARNING"}.items():
+    quiet = dict.fromkeys(("faust", "httpx", "mode", "schema_registry"), "WARNING")
+    for library, least in {"aiokafka": "CRITICAL", **quiet}.items():
         logging.getLogger(library).setLevel("DEBUG" if level == "debug" else least)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -51,7 +51,6 @@ def doctor(
     Each line says ok, or what to do. Exit status 1 if something fails, 0 if nothing worse than warnings is found.
     """
     from coinglass_streams.doctor.key import look_at_key
-    from coinglass_streams.doctor.run import examine
     from coinglass_streams.doctor.settings import DoctorSettings
 
     key = look_at_key(os.environ)
@@ -71,6 +70,8 @@ def doctor(
         app_id=app_id,
         schema_registry=schema_registry,
     )
+    from coinglass_streams.doctor.run import examine  # once it is known that there is something to do
+
     found: list[Finding] = []
 
     def tell(finding: Finding) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 import websocket
-from websocket import ABNF
 
 from coinglass_streams.doctor.feed import FeedSeen
 from coinglass_streams.doctor.findings import Trouble
 from coinglass_streams.doctor.unreachable import why_unreachable
-from producer.feed import LOST, ReadAhead
+from producer.connection import TROUBLE
+from producer.feed_socket import FeedSocket, Kind
 from producer.protocol import FeedProtocol, Notice, Placed, Pong, Unplaced
 from producer.settings import ProducerSettings
 from schemas.channels import parse_channel
@@ -26,7 +26,7 @@ FRAMES_ENOUGH = 20
 LISTEN_MS_MIN = 1_000
 NOTICES_MAX = 20
 SKEWS_MAX = 10_000
-CLOSE_SECONDS_MAX = 0.5
+WAIT_SECONDS = 0.2
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -46,13 +46,15 @@ def look_at_feed(settings: ProducerSettings, listen_ms: int) -> FeedSeen | Troub
     began_s = time.monotonic()
     try:
         feed.connect(settings.address(), timeout=settings.connect_timeout_ms / 1000, redirect_limit=0)
-    except LOST as error:
+    except TROUBLE as error:
         return why_unreachable(error, settings)
+    seen = FeedSeen(_ms_since(began_s), *_tls_and_date(feed))
+    bytes_max = settings.message_bytes_max
+    socket = FeedSocket(feed, feed.sock, b"", message_bytes_max=bytes_max, wait_s=WAIT_SECONDS)
     try:
-        seen = FeedSeen(_ms_since(began_s), *_tls_and_date(feed))
-        _listen(feed, settings, listen_ms, seen)
+        _listen(socket, settings, listen_ms, seen)
     finally:
-        feed.shutdown()
+        socket.close()
     return seen
 
 
@@ -65,31 +67,30 @@ def _tls_and_date(feed: Any) -> tuple[str | None, int | None]:
     return tls, _now_ms() - int(date.timestamp() * 1000) - 500  # half of the second that it does not show
 
 
-def _listen(feed: Any, settings: ProducerSettings, listen_ms: int, seen: FeedSeen) -> None:
+def _listen(socket: FeedSocket, settings: ProducerSettings, listen_ms: int, seen: FeedSeen) -> None:
     """Subscribe, and take what comes until it is enough or the time is over."""
     protocol = FeedProtocol(settings.channels, settings.timing)
-    feed.sock = sock = ReadAhead(feed.sock, settings.message_bytes_max)
     began_s = time.monotonic()
+    until_s = began_s + listen_ms / 1000
     try:
-        feed.send(protocol.opened(_now_ms()).text)
-        feed.send("ping")
-        while (left_ms := listen_ms - _ms_since(began_s)) > 0 and not _enough(settings, seen, _ms_since(began_s)):
-            feed.settimeout(left_ms / 1000)
-            opcode, frame = feed.recv_data_frame(True)
-            sock.read_bytes = 0
-            if opcode == ABNF.OPCODE_CLOSE:
+        socket.send(protocol.opened(_now_ms()).text)
+        socket.send("ping")
+        while time.monotonic() < until_s and not _enough(settings, seen, _ms_since(began_s)):
+            received = socket.receive(min(until_s, time.monotonic() + WAIT_SECONDS))
+            if received is None:
+                continue
+            kind, payload = received
+            if kind is Kind.CLOSE:
                 seen.closed = "the feed closed it"
                 break
-            if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
-                _take(protocol, frame.data, settings, seen, _ms_since(began_s))
-    except websocket.WebSocketTimeoutException:
-        pass  # quiet to the end
-    except LOST as error:
+            if kind is Kind.MESSAGE:
+                _take(protocol, payload, settings, seen, _ms_since(began_s))
+    except TROUBLE as error:
         seen.closed = why_unreachable(error, settings).says
     seen.listened_ms = _ms_since(began_s)
-    with suppress(*LOST):
-        feed.send(protocol.closing().text)
-        feed.close(timeout=CLOSE_SECONDS_MAX)
+    with suppress(*TROUBLE):
+        socket.send(protocol.closing().text)
+        socket.say_goodbye()
 
 
 def _enough(settings: ProducerSettings, seen: FeedSeen, listened_ms: int) -> bool:
@@ -104,7 +105,7 @@ def _take(protocol: FeedProtocol, payload: bytes, settings: ProducerSettings, se
             seen.pong_ms = at_ms
         case Notice(text):
             if len(seen.notices) < NOTICES_MAX:
-                seen.notices.append(settings.api_key.scrub(text) if settings.api_key else text)
+                seen.notices.append(settings.scrub(text))
         case Unplaced(reason):
             seen.unplaced[reason] += 1
             seen.drift.add(payload)

@@ -56,18 +56,25 @@ def failed(findings: Iterable[Finding]) -> bool:
     return any(finding.level is Level.FAIL for finding in findings)
 
 
+#: Up to how much time is told in which unit.
+_UNITS = (
+    (1_000, 1, "ms"),
+    (120_000, 1_000, "s"),
+    (7_200_000, 60_000, "min"),
+    (172_800_000, 3_600_000, "h"),
+    (float("inf"), 86_400_000, "days"),
+)
+
+
 def so_long(ms: float) -> str:
     """Return a length of time as a person says it.
 
-    >>> so_long(84), so_long(2_345), so_long(300_000), so_long(2 * 86_400_000)
-    ('84 ms', '2.3 s', '5 min', '48 h')
+    >>> so_long(84), so_long(2_345), so_long(300_000), so_long(7 * 86_400_000)
+    ('84 ms', '2.3 s', '5 min', '7 days')
     """
     ms = abs(ms)
-    if ms < 1_000:
-        return f"{ms:.0f} ms"
-    if ms < 120_000:
-        return f"{ms / 1_000:.1f} s"
-    return f"{ms / 60_000:.0f} min" if ms < 7_200_000 else f"{ms / 3_600_000:.0f} h"
+    unit_ms, unit = next((unit_ms, unit) for below_ms, unit_ms, unit in _UNITS if ms < below_ms)
+    return f"{ms / unit_ms:.1f} {unit}" if unit == "s" else f"{ms / unit_ms:.0f} {unit}"
 
 
 def so_many(count: int, thing: str, things: str = "") -> str:

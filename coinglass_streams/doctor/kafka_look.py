@@ -1,6 +1,7 @@
 """A look at Kafka: the cluster, the topics, what the raw ones hold, and a consumer group. It writes nothing."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -79,7 +80,7 @@ async def _settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> Mapping
 
 async def look_at_raw(bootstrap: str, topics: Topics) -> RawSeen:
     """Return what the newest records of the raw topics tell."""
-    seen = RawSeen()
+    seen = RawSeen(looked_at_ms=time.time_ns() // 1_000_000)
     async with connected(bootstrap) as admin:
         counts = await partition_counts(admin, topics.raw)
     places = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
@@ -123,8 +124,8 @@ async def look_at_group(bootstrap: str, topics: Topics, app_id: str) -> GroupSee
 
 async def _members(admin: AIOKafkaAdminClient, app_id: str) -> int:
     (answer,) = await admin.describe_consumer_groups([app_id])
-    ((*_, members, _),) = answer.groups
-    return len(members)
+    (group,) = answer.groups
+    return len(group[5])  # members; how many fields come after them depends on the version
 
 
 async def _bounds(

@@ -32,8 +32,9 @@ class ConnectionSeen:
 
 @dataclass(slots=True)
 class RawSeen:
-    """What the newest records of the raw topics told."""
+    """What the newest records of the raw topics told, and when they were asked, UTC ms."""
 
+    looked_at_ms: int
     connections: dict[str, ConnectionSeen] = field(default_factory=dict)
     drift: DriftTally = field(default_factory=DriftTally)
 
@@ -51,12 +52,13 @@ class RawSeen:
             self.connections[mark.connection] = ConnectionSeen(mark, mark.at_ms, headers.get(HEADER_GROUP))
 
 
-def judge_marks(seen: RawSeen, now_ms: int, mark_every_ms: int) -> list[Finding]:
+def judge_marks(seen: RawSeen, mark_every_ms: int) -> list[Finding]:
     """Say whether somebody writes, whether it hears anything, and whether two write the same."""
     start = "start 'coinglass-streams produce'"
     if not seen.connections:
         return [Finding("marks", Level.WARN, "no producer has written any yet", start)]
     age_ms_max = max(AGE_MS_MAX, 3 * mark_every_ms)
+    now_ms = seen.looked_at_ms
     age_ms = now_ms - max(one.newest.at_ms for one in seen.connections.values())
     if age_ms > age_ms_max:
         return [Finding("marks", Level.WARN, f"the newest is {so_long(age_ms)} old: no producer is running", start)]
@@ -71,16 +73,16 @@ def judge_marks(seen: RawSeen, now_ms: int, mark_every_ms: int) -> list[Finding]
     if not live:
         says = "the newest says that the feed is down: the producer has lost it, or has just ended"
         return [Finding("marks", Level.WARN, says, "see its log")]
-    return _judge_live(live, age_ms, now_ms)
+    return _judge_live(live, age_ms)
 
 
-def _judge_live(live: Sequence[ConnectionSeen], age_ms: int, now_ms: int) -> list[Finding]:
+def _judge_live(live: Sequence[ConnectionSeen], age_ms: int) -> list[Finding]:
     findings = []
     twice = _written_twice(live)
     if twice:
         says = f"two producers write {min(twice)}, and its records count twice"
         findings.append(Finding("marks", Level.FAIL, says, "stop one of them"))
-    silent_ms = now_ms - max(one.newest.heard_at_ms for one in live)
+    silent_ms = min(one.newest.at_ms - one.newest.heard_at_ms for one in live)
     if silent_ms > SILENT_MS_MAX:
         says = f"the producer has heard nothing for {so_long(silent_ms)}"
         findings.append(Finding("marks", Level.WARN, says, "see its log, and the connection above"))

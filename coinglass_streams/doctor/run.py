@@ -5,7 +5,6 @@ waits for the broker's own look.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Thread
@@ -55,7 +54,7 @@ async def examine(settings: DoctorSettings, tell: Callable[[Finding], object]) -
         told(_about_feed(settings, await feed))
         told(_judged("broker", await cluster, lambda seen: judge_cluster(settings.bootstrap, seen)))
         told(_about_topics(settings, await cluster, await topics))
-        told(_judged("marks", await raw, lambda seen: judge_marks(seen, _now_ms(), settings.mark_every.ms)))
+        told(_judged("marks", await raw, lambda seen: judge_marks(seen, settings.mark_every.ms)))
         told(await group)
         told(await registry)
         told(_about_drift(await feed, await raw))
@@ -173,7 +172,3 @@ async def _in_thread(look: Callable[[], T]) -> T:
 
     Thread(target=run, name="doctor", daemon=True).start()
     return await done
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -3,16 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from coinglass_streams.doctor.findings import Finding, Level, so_many
+from coinglass_streams.doctor.findings import Finding, Level, so_long, so_many
 from schemas.topics import TopicSpec
 
 #: Kafka's own default: a frame of the largest size that the producer keeps, and its headers, need as much.
 MESSAGE_BYTES_MIN = 1_048_588
 #: What every topic of ours needs, beside its spec: Kafka's own defaults, as long as nobody changed them.
-_ALWAYS = {"cleanup.policy": "delete", "retention.bytes": "-1", "max.message.bytes": str(MESSAGE_BYTES_MIN)}
+_ALWAYS = {
+    "cleanup.policy": "delete",
+    "max.message.bytes": str(MESSAGE_BYTES_MIN),
+    "message.timestamp.type": "CreateTime",
+    "retention.bytes": "-1",
+}
 
 NAMED_MAX = 3
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def _loss(name: str, value: str, wanted: str) -> tuple[Level, str] | None:
         case "max.message.bytes" if int(value) < int(wanted):
             return Level.WARN, "the largest do not fit"
         case "retention.ms" if _kept_ms(value) < _kept_ms(wanted):
-            return Level.WARN, f"kept {_days(value)}, not {_days(wanted)}"
+            return Level.WARN, f"kept {so_long(int(value))}, not {_at_least(wanted)}"
         case "retention.bytes" if int(value) >= 0:
             return Level.WARN, "the oldest go when it is full"
     return None
@@ -143,11 +147,8 @@ def _kept_ms(value: str) -> float:
     return float("inf") if int(value) < 0 else int(value)
 
 
-def _days(value: str) -> str:
-    kept_ms = _kept_ms(value)
-    if kept_ms == float("inf"):
-        return "for good"
-    return f"{kept_ms / _DAY_MS:.3g} days"
+def _at_least(value: str) -> str:
+    return "for good" if int(value) < 0 else so_long(int(value))
 
 
 def _named(names: list[str]) -> str:

@@ -9,9 +9,10 @@ import ssl
 import websocket
 
 from coinglass_streams.doctor.findings import Trouble
+from producer.feed_errors import LostError
 from producer.settings import SET_KEY, ProducerSettings
 
-_NAME_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH
+_NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _NETWORK = "see that this machine reaches it: firewall, proxy, address"
 
 
@@ -21,7 +22,7 @@ def why_unreachable(error: Exception, settings: ProducerSettings) -> Trouble:
     match error:
         case websocket.WebSocketBadStatusException():
             return _of_status(error.status_code, settings)
-        case ssl.SSLCertVerificationError(verify_code=code) if code == _NAME_MISMATCH:
+        case ssl.SSLCertVerificationError(verify_code=code) if code in _NAME_MISMATCH:
             remedy = "see that --url is right, and that no proxy answers in the feed's name"
             return Trouble(f"{place} shows a certificate of another name", remedy)
         case ssl.SSLCertVerificationError():
@@ -39,6 +40,8 @@ def why_unreachable(error: Exception, settings: ProducerSettings) -> Trouble:
             return Trouble(f"nothing listens at {place}", "see --url, or start 'coinglass-streams simulate'")
         case websocket.WebSocketConnectionClosedException() | ConnectionResetError():
             return Trouble(f"{place} closed the connection", _NETWORK)
+        case LostError():
+            return Trouble(f"{place}: {error}", _NETWORK)
         case OSError() if error.strerror:
             return Trouble(f"{place} cannot be reached ({error.strerror})", _NETWORK)
     return Trouble(f"{place} does not speak as a WebSocket server ({type(error).__name__})", "see --url")

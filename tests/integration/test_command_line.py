@@ -29,6 +29,7 @@ WRONG = {
     "an app id that cannot be": (["process", "--app-id", "a b"], {}, "--app-id"),
     "an endless grace": (["process", "--grace", "2h"], {}, "at most 1h"),
     "a registry that is no address": (["schemas", "--schema-registry", "here"], {}, "http://host:port"),
+    "a feed that is no address": (["doctor", "--url", "http://here"], {}, "ws://host:port/path"),
 }
 
 
@@ -76,7 +77,7 @@ def test_the_environment_goes_before_the_file_and_a_flag_before_both(tmp_path):
 
 def test_every_subcommand_explains_its_flags_and_their_variables():
     listed = run("--help").stdout
-    for command in ("demo", "kafka", "simulate", "produce", "process", "topics", "schemas"):
+    for command in ("demo", "kafka", "simulate", "produce", "process", "topics", "schemas", "doctor"):
         assert command in listed
         help_text = run(command, "--help")
         assert help_text.returncode == 0
