@@ -75,10 +75,11 @@ class Connection:
         self._stats = stats
         self._quiet = quiet
         self._id = str(uuid4())
-        self._protocol = FeedProtocol(orders.channels, settings.timing)
+        channels = orders.channels  # once: another thread may change them
+        self._protocol = FeedProtocol(channels, settings.timing)
         self._intake = Intake(
             self._id,
-            tuple(map(canonical_name, orders.channels)),
+            tuple(map(canonical_name, channels)),
             buffer,
             stats,
             mark_every_ms=settings.mark_every_ms,
@@ -200,15 +201,15 @@ class Connection:
     def _look_for_quiet(self, now_ms: int) -> None:
         quiet, stats = self._quiet, self._stats
         silent, heard = quiet.look(self._protocol.subscription.frames_at_ms, now_ms)
-        for name, longest_ms in silent:
+        if silent:
             log.warning(
-                "feed.channel_quiet",
-                channel=name,
-                longest_before_s=longest_ms // 1000,
-                remedy="none if its market is quiet; else see that the channel still exists",
+                "feed.channels_quiet",
+                channels=_some(silent),
+                reason="silent for longer than ever",
+                remedy="none if the market is quiet; else see that the channel still exists",
             )
-        for name in heard:
-            log.info("feed.channel_heard_again", channel=name)
+        if heard:
+            log.info("feed.channels_heard_again", channels=_some(heard))
         stats.quiet_channels, stats.silences_ms = quiet.quiet, quiet.silences_ms()
         stats.refused_channels = len(self._protocol.subscription.refused)
 

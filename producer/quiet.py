@@ -46,8 +46,8 @@ class QuietChannels:
             silence.before_ms, silence.since_ms = self._length_ms(silence), now_ms
         self._looked_at_ms = now_ms
 
-    def look(self, frames_at_ms: Mapping[str, int], now_ms: int) -> tuple[list[tuple[str, int]], list[str]]:
-        """Take the channels as they stand; return those newly quiet with the longest silence before, and those heard.
+    def look(self, frames_at_ms: Mapping[str, int], now_ms: int) -> tuple[list[str], list[str]]:
+        """Take the channels as they stand; return those newly quiet, and those of the quiet that were heard again.
 
         `frames_at_ms` has each channel's last frame on this connection, 0 for none; what is not in it is forgotten.
         """
@@ -66,7 +66,7 @@ class QuietChannels:
             limit_ms = max(self._floor_ms, silence.longest_ms) if silence.heard else self._never_heard_ms
             if not silence.quiet and self._length_ms(silence) > limit_ms:
                 silence.quiet = True
-                quiet.append((name, silence.longest_ms))
+                quiet.append(name)
         return quiet, heard
 
     def _forget_all_but(self, names: Iterable[str]) -> None:

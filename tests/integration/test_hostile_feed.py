@@ -5,25 +5,34 @@ No Kafka here: what counts is what goes into the buffer.
 
 import asyncio
 import json
+import os
 import re
 import ssl
 import struct
 import time
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from structlog.testing import capture_logs
 
 from processors.coverage import Coverage
 from producer.settings import Secret, Timing
+from sandbox.simulate.faults import parse_faults
+from sandbox.simulate.server import FeedSettings, SimulatedFeed
 from schemas.errors import OperationError
 from tests.integration.hostile import (
     BINARY,
     CLOSE,
     LIQUIDATIONS,
     PING,
+    HostileServer,
     Peer,
     Scene,
     Script,
@@ -409,11 +418,45 @@ async def test_a_channel_that_stops_is_a_warning_and_no_reconnect():
             heard.server.peers[0].send(frame(1))
             await until(lambda: heard.stats.parts[0].quiet_channels == 0)
             assert heard.stats.attempts == 1
-    events = [(line["event"], line["log_level"], line["channel"]) for line in logs if "channel_" in line["event"]]
+    events = [(line["event"], line["log_level"], line["channels"]) for line in logs if "channels_" in line["event"]]
     assert events[:2] == [
-        ("feed.channel_quiet", "warning", LIQUIDATIONS),
-        ("feed.channel_heard_again", "info", LIQUIDATIONS),
+        ("feed.channels_quiet", "warning", LIQUIDATIONS),
+        ("feed.channels_heard_again", "info", LIQUIDATIONS),
     ]
+
+
+@asynccontextmanager
+async def listening_to_the_simulated_feed(fault: str, **more: Any) -> AsyncIterator[Scene]:
+    feed = SimulatedFeed(FeedSettings(port=0, rate_per_s=500, faults=parse_faults([f"{fault}:300ms"])))
+    async with feed, scene(well_behaved, url=feed.url, **more) as heard:
+        yield heard
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("disconnect", "Connection reset by peer|ended without a close"),
+        ("cut", "Connection reset by peer|ended without a close"),
+        ("close", r"\(1001 going away\)"),
+        ("no-pong", "no pong came"),
+        ("half-open", "no pong came"),
+        ("compressed", "not WebSocket's protocol"),
+    ],
+)
+async def test_a_fault_of_the_simulated_feed_ends_a_connection_and_not_the_listening(fault: str, why: str):
+    async with listening_to_the_simulated_feed(fault, channels=("liquidation_orders",)) as heard:
+        await until(lambda: heard.stats.reconnects == 1)
+        frames = heard.stats.frames
+        await until(lambda: heard.stats.frames > frames)
+    assert re.search(why, heard.downs[0]["why"]), heard.downs[0]
+    assert {mark["channels"][0] for mark in heard.marks} == {LIQUIDATIONS}
+
+
+async def test_a_refusal_of_the_simulated_feed_is_one_until_the_channel_is_asked_for_again():
+    timing = Timing(probe_every_ms=30, ask_again_every_ms=100)
+    async with listening_to_the_simulated_feed("refusal", timing=timing) as heard:
+        await until(lambda: [] in (claims := [mark["channels"] for mark in heard.marks]) and claims[-1])
+        assert heard.stats.connections == 1
 
 
 # Channels that change
@@ -464,6 +507,43 @@ async def test_many_channels_are_on_several_connections_none_moves_and_an_empty_
     for mark in heard.marks:
         assert len(mark["channels"]) <= 2
         assert closed != mark["connection"] or set(mark["channels"]) == set(names[2:4])
+
+
+async def test_a_clock_that_is_set_ends_the_connection_and_says_so(monkeypatch: pytest.MonkeyPatch):
+    async with scene(well_behaved) as heard:
+        await until(lambda: heard.server.subscribed)
+        real = time.time
+        monkeypatch.setattr("time.time", lambda: real() + 3_600)
+        await until(lambda: heard.stats.reconnects == 1)
+    assert heard.downs[0]["why"] == "this machine's clock was set by 3600 s"
+
+
+async def test_a_proxy_of_the_environment_is_used_and_its_refusal_is_trouble(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        if len(asked) == 1:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await tunnelled.serve(reader, writer)
+        writer.close()
+
+    tunnelled = HostileServer(sending(*FIRST))
+    monkeypatch.setattr("os.environ", {})  # no no_proxy either
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    os.environ["http_proxy"] = f"http://me:p%40ss@127.0.0.1:{port}"
+    with capture_logs() as logs:
+        async with server, scene(well_behaved, url="ws://feed.example:81/ws", api_key=Secret(KEY)) as heard:
+            await until(lambda: heard.stats.frames == 10)
+    assert heard.frames == FIRST
+    assert asked[1].splitlines()[0] == "CONNECT feed.example:81 HTTP/1.1"
+    assert f"Proxy-Authorization: Basic {b64encode(b'me:p@ss').decode()}" in asked[1]
+    assert KEY not in asked[1]
+    assert next(line["error"] for line in logs if "error" in line) == "the proxy answered with status 407"
+    assert tunnelled.peers[0].path == f"/ws?cg-api-key={quote(KEY, safe='')}"
 
 
 async def test_a_stop_does_not_wait_for_an_attempt_or_a_pause():
