@@ -464,7 +464,7 @@ async def test_a_refusal_of_the_simulated_feed_is_one_until_the_channel_is_asked
 
 async def test_channels_change_on_the_living_connection_and_a_mark_says_so_at_once():
     other = "futures_trades@OKX_BTC-USDT-SWAP@0"
-    async with scene(well_behaved, channels=(LIQUIDATIONS, TRADES), mark_every_ms=10_000) as heard:
+    async with scene(well_behaved, channels=(LIQUIDATIONS, TRADES), mark_every_ms=60_000) as heard:
         await until(lambda: heard.server.subscribed)
         before = len(heard.marks)
         heard.feed.follow([other, LIQUIDATIONS])
