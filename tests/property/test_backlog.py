@@ -23,6 +23,7 @@ from schemas.topics import HEADER_CONNECTION, HEADER_SEQUENCE, MARK_KEY
 
 RAW = [("raw", 0), ("raw", 1), ("raw", 2)]
 LETTERS = ("letters", 0)
+PLACES = [*RAW, LETTERS]
 BUFFER_BYTES = 16 * 1024
 SPOOL_BYTES = 128 * 1024
 
@@ -31,10 +32,6 @@ def places(entry: Entry) -> list[Place]:
     if isinstance(entry, MarkEntry):
         return RAW
     return [LETTERS] if isinstance(entry, DeadLetterEntry) else [RAW[entry.channel[0] % 3]]
-
-
-def name(entry: Entry) -> bytes:
-    return entry.payload
 
 
 class Producer:
@@ -104,9 +101,12 @@ class Producer:
 class Outages(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory()
+        # in memory where there is such a folder: what the disk itself keeps is not the question here
+        self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         self.kafka: dict[Place, list[Entry]] = defaultdict(list)
-        self.put: dict[tuple[Place, bytes], list[bytes]] = defaultdict(list)  # what was received, by place and connection
+        self.put: dict[tuple[Place, bytes], list[bytes]] = defaultdict(
+            list
+        )  # what was received, by place and connection
         self.lossy: set[bytes] = set()  # connections whose end may be missing
         self.connections = 0
         self.clock_ms = 0
@@ -123,43 +123,50 @@ class Outages(RuleBasedStateMachine):
     def producer(self, which: int) -> Producer:
         return self.producers[which % len(self.producers)]
 
-    @rule(which=st.integers(0, 1), kinds=st.lists(st.sampled_from("abcmd"), max_size=25), size=st.integers(0, 600))
-    def receive(self, which: int, kinds: list[str], size: int) -> None:
+    @rule(
+        which=st.integers(0, 1),
+        kinds=st.lists(st.sampled_from("abcmd"), min_size=1, max_size=25),
+        size=st.sampled_from([0, 10, 600]),
+        stalled=st.booleans(),
+    )
+    def receive(self, which: int, kinds: list[str], size: int, stalled: bool) -> None:
         producer = self.producer(which)
         for kind in kinds:
             self.clock_ms += 1
-            number = producer.sequence
-            payload = b"%s/%d %s" % (producer.connection, number, b"x" * size)
-            entry: Entry
-            if kind == "m":
-                entry = MarkEntry(b"%s mark at %d" % (producer.connection, self.clock_ms // 4), self.clock_ms)
-            elif kind == "d":
-                entry = DeadLetterEntry("r", "", payload, self.clock_ms, producer.connection, number)
-            else:
-                entry = FrameEntry(RawKind.TRADES, kind.encode(), payload, self.clock_ms, producer.connection, number)
-            if producer.buffer.put(entry):
-                producer.sequence += kind != "m"
-                for place in places(entry):
-                    self.put[place, producer.connection].append(name(entry))
+            self._receive(producer, kind, b"x" * size)
+        producer.turn(stalled)
 
-    @rule(which=st.integers(0, 1), stalled=st.booleans())
-    def turn(self, which: int, stalled: bool) -> None:
-        self.producer(which).turn(stalled)
+    def _receive(self, producer: Producer, kind: str, filling: bytes) -> None:
+        connection, number, at_ms = producer.connection, producer.sequence, self.clock_ms
+        payload = b"%s/%d %s" % (connection, number, filling)
+        entry: Entry
+        if kind == "m":  # some of them equal
+            entry = MarkEntry(b"%s mark at %d" % (connection, at_ms // 4), at_ms)
+        elif kind == "d":
+            entry = DeadLetterEntry("r", "", payload, at_ms, connection, number)
+        else:
+            entry = FrameEntry(RawKind.TRADES, kind.encode(), payload, at_ms, connection, number)
+        if producer.buffer.put(entry):
+            producer.sequence += kind != "m"
+            for place in places(entry):
+                self.put[place, connection].append(entry.payload)
 
-    @rule(which=st.integers(0, 1), entries_max=st.integers(1, 8))
-    def send(self, which: int, entries_max: int) -> None:
-        self.producer(which).send(entries_max)
-
-    @rule(which=st.integers(0, 1), index=st.integers(0, 3), outcome=st.sampled_from(["acknowledged", "refused"]))
-    def answer(self, which: int, index: int, outcome: str) -> None:
+    @rule(
+        which=st.integers(0, 1),
+        entries_max=st.integers(1, 8),
+        answers=st.lists(st.sampled_from(["acknowledged", "refused", "none"]), min_size=4, max_size=4),
+        stalled=st.booleans(),
+    )
+    def exchange(self, which: int, entries_max: int, answers: list[str], stalled: bool) -> None:
         producer = self.producer(which)
-        place = [*RAW, LETTERS][index]
-        if place in producer.in_flight:
-            if outcome == "acknowledged":
+        producer.send(entries_max)
+        for place, answer in zip(PLACES, answers, strict=True):
+            if place in producer.in_flight and answer == "acknowledged":
                 producer.arrive(place)
                 producer.acknowledged(place)
-            else:
+            elif place in producer.in_flight and answer == "refused":
                 producer.refused(place)
+        producer.turn(stalled)
 
     @precondition(lambda self: len(self.producers) < 2)
     @rule()
@@ -182,8 +189,8 @@ class Outages(RuleBasedStateMachine):
     def _end(self, which: int, arrived: set[int]) -> Producer:
         producer = self.producer(which)
         for index in arrived:
-            if [*RAW, LETTERS][index] in producer.in_flight:
-                producer.arrive([*RAW, LETTERS][index])
+            if PLACES[index] in producer.in_flight:
+                producer.arrive(PLACES[index])
         producer.end()
         self.producers.remove(producer)
         self.start()
@@ -224,7 +231,9 @@ class Outages(RuleBasedStateMachine):
 
     def check(self) -> None:
         for (place, connection), expected in self.put.items():
-            arrived = [name(e) for e in self.kafka[place] if name(e).startswith((connection + b"/", connection + b" "))]
+            arrived = [
+                e.payload for e in self.kafka[place] if e.payload.startswith((connection + b"/", connection + b" "))
+            ]
             if connection in self.lossy:
                 assert arrived == expected[: len(arrived)]
             else:
@@ -232,4 +241,4 @@ class Outages(RuleBasedStateMachine):
 
 
 TestOutages = Outages.TestCase
-TestOutages.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestOutages.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
