@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -78,14 +79,16 @@ def test_what_was_handed_out_is_known_to_the_next_and_what_was_acknowledged_is_g
 
 def test_a_spool_takes_its_bound_and_no_more_and_again_when_there_is_room(take):
     spool = take(bytes_max=256 * 1024)
-    number = 0
-    with pytest.raises(SpoolRefusedError, match="full"):
+
+    def fill() -> NoReturn:
         while True:
-            spool.append([frame(number + n) for n in range(1, 11)])
-            number += 10
+            spool.append([frame(spool.last + n) for n in range(1, 11)])
+
+    with pytest.raises(SpoolRefusedError, match="full"):
+        fill()
+    number = spool.last
     assert 0.8 * 256 * 1024 < spool.used_bytes <= 256 * 1024
     assert spool.path.stat().st_size <= 256 * 1024
-    assert spool.last == number
     spool.hand_out(100, acknowledged_before=101)
     spool.append([frame(number + n) for n in range(1, 11)])
     assert numbers(spool.read(0, MIB)) == list(range(101, number + 11))
@@ -192,6 +195,7 @@ def test_an_empty_file_and_a_torn_log_are_no_harm(take, tmp_path):
 WRITER = """
     import sys
     from pathlib import Path
+from typing import NoReturn
     from producer.spool_folder import SpoolFolder
     from tests.unit.producer.test_spool import frame
 
