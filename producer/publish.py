@@ -221,7 +221,6 @@ class Publisher:
         backlog = self._backlog
         if self._spools is None or now_s < self._look_for_spool_at_s or not backlog.is_idle:
             return
-        self._look_for_spool_at_s = now_s + LOOK_FOR_SPOOL_EVERY_S
         try:
             spool = self._spools.take_leftovers() if backlog.spool else self._spools.take()
         except SpoolRefusedError as error:
@@ -235,7 +234,6 @@ class Publisher:
             self._tasks["compare"] = asyncio.create_task(self._compare(backlog.use(spool)))
         except SpoolUnreadableError as error:
             spool.set_aside(error)
-            self._look_for_spool_at_s = now_s
 
     async def _compare(self, suspects: Suspects) -> None:
         """Find out what of the spool is in Kafka already."""

@@ -18,7 +18,7 @@ SET_KEY = f"set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}"
 _COINGLASS = "coinglass.com"
 _MIB = 1024 * 1024
 #: Its file has some pages of its own, and is written a part at a time.
-SPOOL_BYTES_MIN = 64 * 1024
+SPOOL_BYTES_MIN = 256 * 1024
 
 
 class Secret:

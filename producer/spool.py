@@ -22,7 +22,9 @@ from producer.entries import Entry
 
 #: Of this form of the file; another is not touched.
 _FORM = 1
-_PAGE_BYTES = 4_096
+_PAGE_BYTES = 16 * 1024
+#: So many pages of the log are merged into the file at once.
+_CHECKPOINT_PAGES = 256
 _SLOTS_MAX = 1_000
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -61,9 +63,11 @@ class Spool:
             (form,) = self._one("PRAGMA user_version")
             if form not in (0, _FORM):
                 raise SpoolUnreadableError(f"its form is {form}, and this version knows {_FORM}")
+            self._db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")  # no shared memory: nobody else may look
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             self._db.execute(f"PRAGMA max_page_count={bytes_max // _PAGE_BYTES}")
             if form == 0:
                 with self._transaction():

@@ -122,8 +122,8 @@ async def test_frames_beyond_memory_arrive_once_in_order_and_covered(lone_kafka,
         assert stats.spool_bytes > 3_000 * KIB
         await lone_kafka.start()
         await sender.send(200)
-        await until(lambda: stats.frames == sender.count)
-    assert (stats.dropped.total(), stats.spool_bytes) == (0, 0)
+        await until(lambda: stats.frames == sender.count and stats.spool_bytes == 0, seconds=60)
+    assert stats.dropped.total() == 0
     records = await everything(lone_kafka.bootstrap, *topics.raw)
     assert by_channel(records) == sender.sent
     for marks in marks_of(records).values():
@@ -134,7 +134,6 @@ async def test_frames_beyond_memory_arrive_once_in_order_and_covered(lone_kafka,
 
 
 async def test_what_fits_neither_memory_nor_disk_is_counted_and_shown(lone_kafka, feed, topics, tmp_path):
-    sender = Sender(feed)
     given = spooling(lone_kafka, feed, topics, tmp_path, spool_bytes_max=256 * KIB, channels=CHANNELS[:1])
     async with producing(given, feed) as stats:
         await feed.send(*(sized(n, CHANNELS[0]) for n in range(10)))
@@ -155,16 +154,14 @@ async def test_what_fits_neither_memory_nor_disk_is_counted_and_shown(lone_kafka
     numbers = sequences(frames)
     assert len(numbers) == 1_010 - stats.dropped["buffer-full"]
     assert numbers == sorted(set(numbers))
-    received = {number: frame.timestamp for number, frame in zip(numbers, frames, strict=True)}
-    before = next(n for n in numbers if n + 1 not in received)  # the first gap's edges
-    after = next(n for n in numbers if n > before)
     for marks in marks_of(records).values():
-        coverage = coverage_of(marks)
-        assert kinds(marks)[:3] == ["up", "down", "up"]
-        assert coverage.share(CHANNELS[0], received[0], received[before]) == 1.0
-        assert coverage.share(CHANNELS[0], received[before] + 1, received[after]) == 0.0
-        assert coverage.share(CHANNELS[0], received[1_000], received[1_009] + 1) == 1.0
-    assert sender.count == 0
+        spans = coverage_of(marks).spans
+        covered = [
+            [n for n, f in zip(numbers, frames, strict=True) if s.from_ms <= f.timestamp < s.to_ms] for s in spans
+        ]
+        assert len(covered) >= 2
+        assert all(part == list(range(part[0], part[-1] + 1)) for part in covered if part)  # nothing was dropped in it
+        assert sum(map(len, covered)) >= len(numbers) - len(spans) - 10  # an end is the last millisecond that was heard
 
 
 # The producer as a process
@@ -236,34 +233,35 @@ async def test_a_producer_killed_in_an_outage_leaves_what_it_spooled_and_claims_
         await sender.send(1_000)
         await first.until("frames_total", 1_200)
         await first.until("spooled_total", 1_000)
-        first.process.send_signal(signal.SIGSTOP)  # so that what follows is lost
+        first.process.send_signal(signal.SIGSTOP)  # what follows is lost
         lost_from_ms = time.time_ns() // 1_000_000 + 1
         await sender.send(100)
         first.process.kill()
         assert await first.ended() == -signal.SIGKILL
     lone_kafka.thaw()
+    again = Sender(feed)
     async with command(lone_kafka, feed, topics, tmp_path) as second:
-        lost_to_ms = time.time_ns() // 1_000_000 - 1_000  # it was subscribed less than that ago
-        again = Sender(feed)
         await again.send(100)
         await second.until("frames_total", 100)
-        assert await second.metric("recovered_total") > 900
+        await second.until("recovered_total", 900)
         second.process.send_signal(signal.SIGTERM)
         assert await second.ended() == 0
         assert "spool.leftovers" in second.log.read_text()
     records = await everything(lone_kafka.bootstrap, *topics.raw)
-    kept = {channel: texts[:-15] for channel, texts in sender.sent.items()}  # of 100 frames each has 14 or 15
-    arrived = by_channel(records)
-    for channel in CHANNELS:
-        old = [text for text in arrived[channel] if text in sender.sent[channel][100:]]
-        assert arrived[channel][: len(kept[channel])] == kept[channel]
-        assert arrived[channel][-len(again.sent[channel]) :] == again.sent[channel]
-        assert len(arrived[channel]) == len(kept[channel]) + len(again.sent[channel]) or len(old) <= 1
+    kept = 0
+    for channel, texts in by_channel(records).items():
+        new = again.sent[channel]
+        old = texts[: -len(new)]
+        assert texts[-len(new) :] == new
+        assert old == sender.sent[channel][: len(old)]
+        kept += len(old)
+    assert 1_100 < kept <= 1_200
     for marks in marks_of(records).values():
         assert kinds(marks) == ["up", "up", "down"]  # nobody said `down` for the first
+        second_up = next(mark["at_ms"] for mark in marks[1:] if mark["kind"] == "up")
         coverage = coverage_of(marks)
-        assert coverage.share(CHANNELS[0], lost_from_ms, lost_to_ms) == 0.0
-        assert coverage.share(CHANNELS[0], marks[0]["at_ms"], lost_from_ms - 300) == 1.0
+        assert coverage.share(CHANNELS[0], lost_from_ms, second_up) == 0.0
+        assert coverage.share(CHANNELS[0], marks[0]["at_ms"], lost_from_ms - 500) == 1.0
 
 
 async def test_a_producer_stopped_in_an_outage_keeps_everything_for_the_next(lone_kafka, feed, topics, tmp_path):
@@ -295,7 +293,8 @@ async def test_a_producer_stopped_in_an_outage_keeps_everything_for_the_next(lon
 
 
 async def test_leftovers_of_another_slot_are_published_too_and_once(broker, feed, topics, tmp_path):
-    kept = [FrameEntry(RawKind.LIQUIDATIONS, b"liquidationOrders", b"{}", 1_000_000, b"u", n) for n in range(20)]
+    now_ms = time.time_ns() // 1_000_000
+    kept = [FrameEntry(RawKind.LIQUIDATIONS, b"liquidationOrders", b"{}", now_ms, b"u", n) for n in range(20)]
     given = settings(broker, feed, topics, spool_dir=tmp_path, spool_bytes_max=KIB * KIB)
     async with connected(broker) as admin:
         cluster = await cluster_id(admin)
@@ -308,7 +307,7 @@ async def test_leftovers_of_another_slot_are_published_too_and_once(broker, feed
     other.close()
     for _ in range(2):
         async with producing(given, feed) as stats:
-            await until(lambda stats=stats: stats.spool_bytes == 0 and stats.published > 8)
+            await until(lambda stats=stats: stats.spool_bytes == 0 and stats.published > 28)
     frames = frames_of(await everything(broker, topics.raw_liquidations))
     assert sequences(frames) == list(range(20))
 

@@ -25,7 +25,7 @@ RAW = [("raw", 0), ("raw", 1), ("raw", 2)]
 LETTERS = ("letters", 0)
 PLACES = [*RAW, LETTERS]
 BUFFER_BYTES = 16 * 1024
-SPOOL_BYTES = 128 * 1024
+SPOOL_BYTES = 256 * 1024
 
 
 def places(entry: Entry) -> list[Place]:
