@@ -83,6 +83,7 @@ class Publisher:
         self._backlog = Backlog(buffer, self._outbox, self._places, stats)
         self._spools: SpoolFolder | None = None
         self._look_for_spool_at_s = 0.0
+        self._spool_refused = False
         self._sent_at_s: dict[Place, float] = {}  # of what is in flight, monotonic
         self._progress_at_s = 0.0  # when something was last acknowledged, or nothing had to be
         self._batch_bytes_max: dict[str, int] = {}  # learned from refusals: a topic may take less than a broker
@@ -221,15 +222,18 @@ class Publisher:
         backlog = self._backlog
         if self._spools is None or now_s < self._look_for_spool_at_s or not backlog.is_idle:
             return
+        self._look_for_spool_at_s = now_s + LOOK_FOR_SPOOL_EVERY_S
         try:
             spool = self._spools.take_leftovers() if backlog.spool else self._spools.take()
         except SpoolRefusedError as error:
-            log.error(
-                "spool.refused", error=str(error), remedy="let the producer write to --spool-dir, or name another"
-            )
+            if not self._spool_refused:
+                self._spool_refused = True
+                remedy = "let the producer write to --spool-dir, or name another; until then memory is all there is"
+                log.error("spool.refused", folder=str(self._settings.spool_dir), error=str(error), remedy=remedy)
             return
         if spool is None:
             return
+        self._look_for_spool_at_s = now_s  # there may be more of them
         try:
             self._tasks["compare"] = asyncio.create_task(self._compare(backlog.use(spool)))
         except SpoolUnreadableError as error:
