@@ -211,7 +211,7 @@ async def scene(
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     port = listening.sockets[0].getsockname()[1]
     given: dict[str, Any] = {
-        "timing": Timing(ping_every_ms=200, pong_timeout_ms=200, probe_every_ms=30),
+        "timing": Timing(probe_every_ms=30),
         "tick_every_ms": 20,
         "mark_every_ms": 50,
         "backoff_first_ms": 20,

@@ -43,6 +43,8 @@ from tests.integration.hostile import (
     wire,
 )
 
+#: Finds a dead connection quickly; on a busy machine also one that lives, so only for tests that need it.
+IMPATIENT = Timing(ping_every_ms=200, pong_timeout_ms=400, probe_every_ms=30)
 KEY = "s3cret-of-this+test/0123456789"
 TRADES = "futures_trades@Gate_BTC_USDT@10000"
 #: Self-signed, for `localhost` alone, and for nothing but these tests.
@@ -126,7 +128,7 @@ def closing(code: int, reason: str) -> Script:
 ATTACKS: list[tuple[Script, str]] = [
     (cut_mid_frame, "Connection reset by peer|ended without a close"),
     (end_without_a_close, "ended without a close"),
-    (fall_silent, "no pong came within 0.2 s of a ping"),
+    (fall_silent, "no pong came within 0.4 s of a ping"),
     (drip_for_ever, "no pong came"),
     (withhold_the_pong, "no pong came"),
     (send_without_end, "a message of more than 50000 bytes"),
@@ -159,7 +161,9 @@ async def test_what_was_sent_before_an_attack_stands_and_it_is_a_gap_until_the_n
         attacked_at_ms = now_ms()
         await attack(peer)
 
-    async with scene(attacked, sending(*AFTER), message_bytes_max=50_000, api_key=Secret(KEY)) as heard:
+    timing = IMPATIENT if "pong" in why else Timing(probe_every_ms=30)
+    given = {"message_bytes_max": 50_000, "api_key": Secret(KEY), "timing": timing}
+    async with scene(attacked, sending(*AFTER), **given) as heard:
         await until(lambda: heard.stats.frames == 20)
         assert heard.frames == FIRST + AFTER
         assert kinds(heard) == ["up", "down", "up"]
@@ -444,7 +448,8 @@ async def listening_to_the_simulated_feed(fault: str, **more: Any) -> AsyncItera
     ],
 )
 async def test_a_fault_of_the_simulated_feed_ends_a_connection_and_not_the_listening(fault: str, why: str):
-    async with listening_to_the_simulated_feed(fault, channels=("liquidation_orders",)) as heard:
+    timing = IMPATIENT if "pong" in why else Timing()
+    async with listening_to_the_simulated_feed(fault, channels=("liquidation_orders",), timing=timing) as heard:
         await until(lambda: heard.stats.reconnects == 1)
         frames = heard.stats.frames
         await until(lambda: heard.stats.frames > frames)
@@ -465,7 +470,7 @@ async def test_a_refusal_of_the_simulated_feed_is_one_until_the_channel_is_asked
 async def test_channels_change_on_the_living_connection_and_a_mark_says_so_at_once():
     other = "futures_trades@OKX_BTC-USDT-SWAP@0"
     async with scene(well_behaved, channels=(LIQUIDATIONS, TRADES), mark_every_ms=60_000) as heard:
-        await until(lambda: heard.server.subscribed)
+        await until(lambda: heard.server.subscribed and heard.marks)
         before = len(heard.marks)
         heard.feed.follow([other, LIQUIDATIONS])
         (peer,) = heard.server.peers
@@ -474,10 +479,12 @@ async def test_channels_change_on_the_living_connection_and_a_mark_says_so_at_on
         (mark,) = heard.marks[before:]
         assert (mark["kind"], mark["channels"]) == ("alive", [LIQUIDATIONS, other])
         start_ms = mark["at_ms"]
-        await asyncio.sleep(0.2)
+        await until(lambda: now_ms() > start_ms + 100)
+        peer.send(frame(0))
+        await until(lambda: heard.stats.frames == 1)
     assert len(heard.server.peers) == 1
-    assert coverage(heard).share(other, start_ms, start_ms + 150) == 1.0
-    assert coverage(heard).share(TRADES, start_ms, start_ms + 150) == 0.0
+    assert coverage(heard).share(other, start_ms, start_ms + 100) == 1.0
+    assert coverage(heard).share(TRADES, start_ms, start_ms + 100) == 0.0
 
 
 async def test_many_channels_are_on_several_connections_none_moves_and_an_empty_one_closes():
