@@ -14,12 +14,12 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import trustme
 from structlog.testing import capture_logs
 
 from processors.coverage import Coverage
@@ -48,7 +48,6 @@ IMPATIENT = Timing(ping_every_ms=200, pong_timeout_ms=400, probe_every_ms=30)
 KEY = "s3cret-of-this+test/0123456789"
 TRADES = "futures_trades@Gate_BTC_USDT@10000"
 #: Self-signed, for `localhost` alone, and for nothing but these tests.
-CERTIFICATE = Path(__file__).parent / "localhost.pem"
 
 FIRST, AFTER = [frame(n) for n in range(10)], [frame(n) for n in range(10, 20)]
 
@@ -349,10 +348,13 @@ async def test_a_connection_that_only_hangs_open_does_not_shorten_the_pauses(mon
     assert [line["retry_in_ms"] for line in logs if line["event"] == "feed.lost"] == [1, 2, 4]
 
 
-async def test_a_certificate_of_another_name_is_trouble_and_the_right_one_is_not(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(CERTIFICATE)
+async def test_a_certificate_of_another_name_is_trouble_and_the_right_one_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+):
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("localhost").configure_cert(tls)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with capture_logs() as logs:
         async with scene(well_behaved, tls=tls, host="127.0.0.1") as heard:
             await until(lambda: heard.stats.attempts >= 3)
