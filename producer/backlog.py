@@ -49,7 +49,7 @@ class Backlog:
         self._outbox = outbox
         self._places = places
         self._stats = stats
-        self._high_bytes = buffer.bytes_max // 8 * 7
+        self._high_bytes = buffer.bytes_max // 4 * 3
         self._read_bytes = min(READ_BYTES_MAX, buffer.bytes_max // 16)
         self._newest = 0  # the number that was given last
         self._taken: deque[Entry] = deque()  # from the buffer, and not placed yet
