@@ -49,7 +49,7 @@ class World:
         while not self.backlog.is_idle or len(self.buffer):
             self.turn()
             for place, waiting in self.outbox.ready():
-                self.outbox.send(place, len(waiting))
+                self.outbox.send(place, len(waiting), sum(entry.cost_bytes for entry in waiting))
                 published += self.outbox.acknowledge(place)
         return published
 
@@ -86,6 +86,19 @@ def test_memory_is_free_again_once_the_spool_is_in_use(world):
     assert world.buffer.used_bytes <= MIB // 8
     assert sequences(world.publish()) == list(range(600))
     assert world.buffer.used_bytes == 0
+
+
+def test_what_is_in_flight_when_the_spool_takes_over_is_suspected_by_the_next_start(world):
+    world.receive(300)
+    world.turn()
+    place, waiting = world.outbox.ready()[0]
+    world.outbox.send(place, 200, 200 * waiting[0].cost_bytes)
+    world.turn(stalled=True)
+    world.backlog.close()
+    spool = world.folder.take()
+    suspects = sequences(list(spool.suspects()))
+    spool.close()
+    assert set(range(200)) <= set(suspects)
 
 
 def test_a_slow_broker_is_spooled_for_when_memory_is_nearly_full(world):
