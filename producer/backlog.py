@@ -49,7 +49,7 @@ class Backlog:
         self._outbox = outbox
         self._places = places
         self._stats = stats
-        self._high_bytes = buffer.bytes_max // 8 * 7
+        self._high_bytes = buffer.bytes_max // 4 * 3
         self._read_bytes = min(READ_BYTES_MAX, buffer.bytes_max // 16)
         self._newest = 0  # the number that was given last
         self._taken: deque[Entry] = deque()  # from the buffer, and not placed yet
@@ -120,8 +120,9 @@ class Backlog:
 
     def _pass_on(self) -> None:
         """Straight on, as ever while Kafka keeps up."""
+        put, places = self._outbox.put, self._places
         for entry in self._take(TAKE_ENTRIES_MAX):
-            self._outbox.put(entry, self._places(entry))
+            put(entry, places(entry))
         self._taken.clear()
 
     def _fill(self, spool: Spool, now_s: float) -> bool:
@@ -169,18 +170,19 @@ class Backlog:
         return self._taken
 
     def _number(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            for each in self._mended(entry) if self._mender else (entry,):
-                self._newest += 1
-                each.number = self._newest
-                self._taken.append(each)
+        for entry in entries if self._mender is None else self._mended(entries, self._mender):
+            self._newest += 1
+            entry.number = self._newest
+            self._taken.append(entry)
 
-    def _mended(self, entry: Entry) -> Sequence[Entry]:
-        if self._mender is None or not isinstance(entry, MarkEntry):
-            return (entry,)
-        marks = self._mender.mended(entry)
-        self._buffer.hold(sum(mark.cost_bytes for mark in marks) - entry.cost_bytes)
-        return marks
+    def _mended(self, entries: Iterable[Entry], mender: Mender) -> Iterator[Entry]:
+        for entry in entries:
+            if isinstance(entry, MarkEntry):
+                marks = mender.mended(entry)
+                self._buffer.hold(sum(mark.cost_bytes for mark in marks) - entry.cost_bytes)
+                yield from marks
+            else:
+                yield entry
 
     # Back into memory
 

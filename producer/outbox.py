@@ -36,17 +36,18 @@ class Outbox:
 
     def put(self, entry: Entry, places: Iterable[Place]) -> None:
         """Queue an entry at those of its places that were not sent it; where that is none, let it go."""
-        sent = self._sent
-        due = [place for place in places if entry.number > sent.get(place, 0)]
-        entry.copies = len(due)
-        if not due:
-            self._free(entry.cost_bytes)
-        for place in due:
-            waiting = self._waiting.get(place)
-            if waiting is None:
-                waiting = self._waiting[place] = deque()
-            waiting.append(entry)
-            self.waiting_bytes += entry.cost_bytes
+        sent, number, cost_bytes, copies = self._sent, entry.number, entry.cost_bytes, 0
+        for place in places:
+            if number > sent.get(place, 0):
+                waiting = self._waiting.get(place)
+                if waiting is None:
+                    waiting = self._waiting[place] = deque()
+                waiting.append(entry)
+                copies += 1
+        entry.copies = copies
+        self.waiting_bytes += cost_bytes * copies
+        if not copies:
+            self._free(cost_bytes)
 
     def pass_over(self, place: Place, number: int) -> None:
         """Take note that a place has everything up to a number already."""
@@ -58,18 +59,17 @@ class Outbox:
             (place, waiting) for place, waiting in self._waiting.items() if waiting and place not in self._in_flight
         ]
 
-    def send(self, place: Place, count: int) -> None:
-        """Put the first entries of a place in flight."""
+    def send(self, place: Place, count: int, cost_bytes: int) -> None:
+        """Put the first entries of a place in flight, which cost so much together."""
         waiting = self._waiting[place]
         entries = self._in_flight[place] = [waiting.popleft() for _ in range(count)]
-        self.waiting_bytes -= sum(entry.cost_bytes for entry in entries)
+        self.waiting_bytes -= cost_bytes
         self._sent[place] = entries[-1].number
 
     def acknowledge(self, place: Place) -> list[Entry]:
         """Let go of what is in flight to a place, and return it."""
         entries = self._in_flight.pop(place)
-        for entry in entries:
-            self._let_go(entry)
+        self._let_go(entries)
         return entries
 
     def take_back(self, place: Place) -> list[Entry]:
@@ -85,7 +85,7 @@ class Outbox:
         entry = self._waiting[place].popleft()
         self.waiting_bytes -= entry.cost_bytes
         self._sent[place] = entry.number
-        self._let_go(entry)
+        self._let_go([entry])
 
     def above(self, number: int) -> list[Entry]:
         """Return the entries above a number, each once, in order."""
@@ -97,8 +97,7 @@ class Outbox:
         """Let go of what is not in flight: the spool has it. Return its lowest number, None if there was nothing."""
         first = min((waiting[0].number for waiting in self._waiting.values() if waiting), default=None)
         for waiting in self._waiting.values():
-            for entry in waiting:
-                self._let_go(entry)
+            self._let_go(waiting)
             waiting.clear()
         self.waiting_bytes = 0
         return first
@@ -108,7 +107,10 @@ class Outbox:
         assert not len(self)
         self._sent.clear()
 
-    def _let_go(self, entry: Entry) -> None:
-        entry.copies -= 1
-        if entry.copies == 0:
-            self._free(entry.cost_bytes)
+    def _let_go(self, entries: Iterable[Entry]) -> None:
+        free_bytes = 0
+        for entry in entries:
+            entry.copies -= 1
+            if entry.copies == 0:
+                free_bytes += entry.cost_bytes
+        self._free(free_bytes)

@@ -264,20 +264,21 @@ class Publisher:
         """Hand one batch of the partition to aiokafka, which tries until the broker took or refused it."""
         assert self._producer is not None
         batch = self._producer.create_batch()
-        count = 0
-        room_bytes = self._batch_bytes_max.get(place[0], self._settings.batch_bytes_max)
+        count = used_bytes = 0
+        bytes_max = self._batch_bytes_max.get(place[0], self._settings.batch_bytes_max)
         for entry in waiting:
-            room_bytes -= entry.cost_bytes
-            alone = entry.number in self._too_large
-            if count and (room_bytes < 0 or alone):
+            cost_bytes = entry.cost_bytes
+            too_large = entry.number in self._too_large
+            if count and (too_large or used_bytes + cost_bytes > bytes_max):
                 break
-            if not all(_append(batch, each) for each in (self._gap(entry) if alone else (entry,))):
+            if not (_append_all(batch, self._gap(entry)) if too_large else _append(batch, entry)):
                 break
             count += 1
-            if alone:
+            used_bytes += cost_bytes
+            if too_large:
                 break
         batch.close()
-        self._outbox.send(place, count)
+        self._outbox.send(place, count, used_bytes)
         try:
             acknowledged = await self._producer.send_batch(batch, place[0], partition=place[1])
         except KafkaError as error:  # not handed over
@@ -406,6 +407,10 @@ def _append(batch: Any, entry: Entry) -> bool:
     """Add an entry to a batch of aiokafka's; False if it does not fit."""
     key, headers = _key_and_headers(entry)
     return batch.append(timestamp=entry.at_ms, key=key, value=entry.payload, headers=headers) is not None
+
+
+def _append_all(batch: Any, entries: Iterable[Entry]) -> bool:
+    return all(_append(batch, entry) for entry in entries)
 
 
 def _key_and_headers(entry: Entry) -> tuple[bytes | None, list[tuple[str, bytes]]]:

@@ -62,7 +62,7 @@ def spooling(kafka: EmbeddedKafka, feed: FakeFeed, topics: Topics, folder: Path,
         "channels": CHANNELS,
         "timing": Timing(),
         "request_timeout_ms": 1_500,
-        "buffer_bytes_max": 512 * KIB,
+        "buffer_bytes_max": KIB * KIB,
         "spool_dir": folder,
         "spool_bytes_max": 64 * KIB * KIB,
     }
@@ -91,7 +91,7 @@ class Sender:
             await self.feed.send(text)
             self.count += 1
             if self.count % 20 == 0:
-                await asyncio.sleep(0.004)
+                await asyncio.sleep(0.01)
 
 
 def by_channel(records: list[ConsumerRecord]) -> dict[str, list[str]]:
@@ -118,7 +118,7 @@ async def test_frames_beyond_memory_arrive_once_in_order_and_covered(lone_kafka,
         await lone_kafka.kill()
         await sender.send(2_000)
         await until(lambda: stats.frames == sender.count)
-        assert stats.spooled > 1_500  # of 4 MB received memory has half of one
+        assert stats.spooled > 1_000  # of 4 MB that came memory holds one
         assert stats.spool_bytes > 3_000 * KIB
         await lone_kafka.start()
         await sender.send(200)
@@ -134,7 +134,9 @@ async def test_frames_beyond_memory_arrive_once_in_order_and_covered(lone_kafka,
 
 
 async def test_what_fits_neither_memory_nor_disk_is_counted_and_shown(lone_kafka, feed, topics, tmp_path):
-    given = spooling(lone_kafka, feed, topics, tmp_path, spool_bytes_max=256 * KIB, channels=CHANNELS[:1])
+    given = spooling(
+        lone_kafka, feed, topics, tmp_path, buffer_bytes_max=512 * KIB, spool_bytes_max=256 * KIB, channels=CHANNELS[:1]
+    )
     async with producing(given, feed) as stats:
         await feed.send(*(sized(n, CHANNELS[0]) for n in range(10)))
         await until(lambda: stats.published >= 10)
@@ -269,7 +271,7 @@ async def test_a_producer_stopped_in_an_outage_keeps_everything_for_the_next(lon
     async with command(lone_kafka, feed, topics, tmp_path) as first:
         await sender.send(200)
         await first.until("published_total", 200)
-        await lone_kafka.kill()
+        lone_kafka.freeze()  # with what is in flight in its hands
         await sender.send(300)  # memory has room for them
         await first.until("frames_total", 500)
         first.process.send_signal(signal.SIGTERM)
@@ -277,7 +279,7 @@ async def test_a_producer_stopped_in_an_outage_keeps_everything_for_the_next(lon
         first.process.send_signal(signal.SIGTERM)  # no need to wait
         assert await first.ended() == 0
         assert first.log.read_text().count("producer.kept") == 1
-    await lone_kafka.start()
+    lone_kafka.thaw()
     async with command(lone_kafka, feed, topics, tmp_path) as second:
         await sender.send(100)
         await second.until("frames_total", 100)

@@ -78,7 +78,7 @@ class Producer:
         for place, waiting in self.outbox.ready():
             count = min(entries_max, len(waiting))
             self.in_flight[place] = list(waiting)[:count]
-            self.outbox.send(place, count)
+            self.outbox.send(place, count, sum(e.cost_bytes for e in self.in_flight[place]))
 
     def arrive(self, place: Place) -> None:
         """The broker has it; whether we learn of that is another matter."""
