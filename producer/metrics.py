@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from producer.buffer import Buffer
-from producer.stats import Stats
+from producer.stats import DELAY_BOUNDS_MS, Delays, Stats
 from schemas.errors import OperationError
 
 METRICS_HOST = "127.0.0.1"
@@ -47,11 +48,24 @@ class StatsCollector(Collector):
         for reason, count in sorted(stats.dropped.copy().items()):
             dropped.add_metric([reason], count)
         yield dropped
+        yield _delays(stats.delays)
         yield GaugeMetricFamily(_PREFIX + "connected", "1 while the feed is subscribed.", value=int(stats.connected))
         yield GaugeMetricFamily(
             _PREFIX + "buffer_bytes", "Bytes received and not acknowledged by Kafka.", value=self._buffer.used_bytes
         )
         yield GaugeMetricFamily(_PREFIX + "buffer_bytes_max", "The buffer's bound.", value=self._buffer.bytes_max)
+
+
+def _delays(delays: Delays) -> HistogramMetricFamily:
+    """Return the delays as Prometheus has them: each bucket holds those of the ones before it."""
+    bounds = [*(str(ms / 1_000) for ms in DELAY_BOUNDS_MS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(delays.counts), strict=True))
+    return HistogramMetricFamily(
+        _PREFIX + "frame_seconds",
+        "From receiving a frame to its acknowledgement by Kafka.",
+        buckets=buckets,
+        sum_value=delays.sum_ms / 1_000,
+    )
 
 
 class Metrics:

@@ -228,7 +228,10 @@ class Publisher:
             return
         self._observe_ack_s(time.monotonic() - sent_at_s)
         self._stats.published += len(entries)
+        now_ms, delays = time.time_ns() // 1_000_000, self._stats.delays
         for entry in entries:
+            if isinstance(entry, FrameEntry):
+                delays.add(now_ms - entry.at_ms)
             self._let_go(entry)
 
     def _let_go(self, entry: Entry) -> None:
