@@ -27,6 +27,11 @@ from schemas.errors import OperationError
 LOST = (OSError, websocket.WebSocketException, ValueError)
 
 READ_BYTES = 64 * 1024
+MESSAGES = (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY)
+#: A WebSocket message's first byte where it is text in one piece, without extensions.
+WHOLE_TEXT = 0x81
+#: Its second byte is its length, unmasked; or this, where the length is in the two bytes after it.
+LENGTH_FOLLOWS = 126
 CLOSE_SECONDS_MAX = 1.0
 #: Between two ticks, wall clock and monotonic clock may disagree by this much: more is a step, and times from before
 #: and after it cannot be compared.
@@ -64,8 +69,8 @@ class ReadAhead:
         self._chunk = b""
         self._at = 0
         self._message_bytes_max = message_bytes_max
-        #: Bytes read since the reader last set this to 0, which it does at every message.
-        self.read_bytes = 0
+        self._read_bytes = 0  # since the end of a message
+        self._between = True  # two messages, and not two pieces of one
         self.gettimeout = sock.gettimeout
 
     def recv(self, size: int) -> bytes:
@@ -76,15 +81,51 @@ class ReadAhead:
             self._at = at + len(part)
             return part
         chunk: bytes = self._sock.recv(READ_BYTES)
-        self.read_bytes += len(chunk)
-        if self.read_bytes > self._message_bytes_max + READ_BYTES:
+        self._read_bytes += len(chunk)
+        if self._read_bytes > self._message_bytes_max + READ_BYTES:
             raise websocket.WebSocketProtocolException(f"a message of more than {self._message_bytes_max} bytes")
         self._chunk, self._at = chunk, min(size, len(chunk))
         return chunk[:size]
 
+    def ended(self, *, between: bool) -> None:
+        """Take note that the library has read something to its end; not `between` where it may be within a message.
+
+        Where a time-out stopped it within something, nothing is left here to be taken for a message.
+        """
+        self._read_bytes, self._between = 0, between
+
+    def whole_text(self) -> bytes | None:
+        """Return the next message if it is text in one piece and was read in whole; None for all else.
+
+        The library takes longer for a message than everything after it. What is not as plain as this is left to it.
+        """
+        chunk, at = self._chunk, self._at + 2
+        if not self._between or len(chunk) < at + 2 or chunk[at - 2] != WHOLE_TEXT:
+            return None
+        size = chunk[at - 1]
+        if size > LENGTH_FOLLOWS:  # of eight bytes, or masked
+            return None
+        if size == LENGTH_FOLLOWS:
+            size, at = chunk[at] << 8 | chunk[at + 1], at + 2
+        end = at + size
+        if end > len(chunk):
+            return None
+        self._at = end
+        return chunk[at:end]
+
     def __getattr__(self, name: str) -> Any:
         """Everything else is the socket's own."""
         return getattr(self._sock, name)
+
+
+def next_message(feed: Any, sock: ReadAhead) -> tuple[int, bytes]:
+    """Return the opcode and the data of the next message or control frame; raises what websocket-client raises."""
+    text = sock.whole_text()
+    if text is not None:
+        return ABNF.OPCODE_TEXT, text
+    opcode, frame = feed.recv_data_frame(True)
+    sock.ended(between=opcode in MESSAGES)
+    return opcode, frame.data
 
 
 class Feed:
@@ -221,20 +262,19 @@ class Feed:
     def _receive(self, feed: Any, sock: ReadAhead, protocol: FeedProtocol, intake: Intake, notices: "NoticeLog") -> int:
         """Take one message, or none if none comes within a tick; return when that was, UTC ms."""
         try:
-            opcode, frame = feed.recv_data_frame(True)
+            opcode, data = next_message(feed, sock)
         except websocket.WebSocketTimeoutException:
             return _now_ms()
-        sock.read_bytes = 0
         now_ms = _now_ms()
-        if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
-            message = protocol.message(frame.data, now_ms)
+        if opcode in MESSAGES:
+            message = protocol.message(data, now_ms)
             if isinstance(message, (Placed, Unplaced)):
                 intake.take(message, now_ms)
             else:
                 intake.pass_over(message)
                 notices.show(message)
         elif opcode == ABNF.OPCODE_CLOSE:
-            raise ClosedByFeedError(f"the feed closed the connection {_close_reason(frame.data)}")
+            raise ClosedByFeedError(f"the feed closed the connection {_close_reason(data)}")
         else:
             protocol.heard(now_ms)
         return now_ms

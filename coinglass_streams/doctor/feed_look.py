@@ -16,7 +16,7 @@ from websocket import ABNF
 from coinglass_streams.doctor.feed import FeedSeen
 from coinglass_streams.doctor.findings import Trouble
 from coinglass_streams.doctor.unreachable import why_unreachable
-from producer.feed import LOST, ReadAhead
+from producer.feed import LOST, MESSAGES, ReadAhead, next_message
 from producer.protocol import FeedProtocol, Notice, Placed, Pong, Unplaced
 from producer.settings import ProducerSettings
 from schemas.channels import parse_channel
@@ -75,13 +75,12 @@ def _listen(feed: Any, settings: ProducerSettings, listen_ms: int, seen: FeedSee
         feed.send("ping")
         while (left_ms := listen_ms - _ms_since(began_s)) > 0 and not _enough(settings, seen, _ms_since(began_s)):
             feed.settimeout(left_ms / 1000)
-            opcode, frame = feed.recv_data_frame(True)
-            sock.read_bytes = 0
+            opcode, data = next_message(feed, sock)
             if opcode == ABNF.OPCODE_CLOSE:
                 seen.closed = "the feed closed it"
                 break
-            if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
-                _take(protocol, frame.data, settings, seen, _ms_since(began_s))
+            if opcode in MESSAGES:
+                _take(protocol, data, settings, seen, _ms_since(began_s))
     except websocket.WebSocketTimeoutException:
         pass  # quiet to the end
     except LOST as error:
