@@ -5,13 +5,15 @@
 
 throughput   frames a second from the server's first byte to the last frame's acknowledgement by Kafka, all of them
              published by `coinglass-streams produce`; and to the last `recv()` of a bare websocket-client, in turns
-delay        from receiving a frame to its acknowledgement, as the producer's own /metrics tell it
+delay        from receiving a frame to its acknowledgement, as the producer's own /metrics tell it; beside it, in the
+             same minutes, how long the broker takes to acknowledge a single record to a client that waits for it
 memory       of the producer's process
 """
 
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -23,16 +25,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker.admin import connected, ensure_topics
 from sandbox.ports import free_port
+from schemas.topics import TopicSpec
+from tests.benchmarks import latency
 from tests.benchmarks.brokers import given_or_embedded
-from tests.benchmarks.latency import cpu_seconds
 from tests.benchmarks.memory import rss_mb
 from tests.benchmarks.side_by_side.frames import frames
 from tests.integration.processes import environment
 
 DIFFERENT_FRAMES = 50_000
+FRAME_BYTES = 292  # on average
+PROBE_PAUSE_SECONDS = (0.015, 0.025)
 WARM_UP_SECONDS = 5
 SAMPLE_SECONDS = 1.0
 POLL_SECONDS = 0.1
@@ -94,6 +101,40 @@ class Server(NamedTuple):
         return json.loads(await self.lines.readline())
 
 
+class BrokersOwn:
+    """How long the broker takes to acknowledge one record, asked again and again: what no producer can be below."""
+
+    def __init__(self):
+        self.took_ms = []
+
+    def _note(self, took_ms):
+        """Count a wait, and those of the records that would have come within it: nobody asked meanwhile."""
+        every_ms = sum(PROBE_PAUSE_SECONDS) / 2 * 1e3
+        while took_ms > 0:
+            self.took_ms.append(took_ms)
+            took_ms -= every_ms
+
+    @asynccontextmanager
+    async def asked(self, bootstrap):
+        """Ask meanwhile."""
+        topic, pauses = f"probe-{uuid.uuid4().hex[:8]}", random.Random(7)
+        async with connected(bootstrap) as client:
+            await ensure_topics(client, [TopicSpec(topic, 1)])
+
+        async def ask(probing):
+            while True:
+                began = time.perf_counter()
+                await probing.send_and_wait(topic, b"x" * FRAME_BYTES)
+                self._note((time.perf_counter() - began) * 1e3)
+                await asyncio.sleep(pauses.uniform(*PROBE_PAUSE_SECONDS))
+
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as probing:
+            asking = asyncio.create_task(ask(probing))
+            yield
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+
 @asynccontextmanager
 async def server(path, count, rate=None):
     """Run the feed in a process of its own."""
@@ -143,7 +184,7 @@ async def of_producer(broker, path, count, folder):
             assert now - moved < STALL_SECONDS_MAX, found
             acknowledged = found.acknowledged
             await asyncio.sleep(POLL_SECONDS)
-        return Speed(count / (now - began), cpu_seconds(process.pid) / count * 1e6)
+        return Speed(count / (now - began), latency.cpu_seconds(process.pid) / count * 1e6)
 
 
 async def of_read_loop(path, count):
@@ -171,7 +212,12 @@ async def throughput(broker, path, count, rounds, folder):
 async def steady(broker, path, rate, minutes, folder):
     """Watch a producer at a steady rate: its memory, what waits, and its frames' delays."""
     count = int(rate * (minutes * 60 + WARM_UP_SECONDS))
-    async with server(path, count, rate) as feed, producer(broker, feed.url, folder) as (process, port):
+    brokers_own = BrokersOwn()
+    async with (
+        server(path, count, rate) as feed,
+        producer(broker, feed.url, folder) as (process, port),
+        brokers_own.asked(broker),
+    ):
         sent = asyncio.create_task(feed.told())
         await asyncio.sleep(WARM_UP_SECONDS)
         first, began, samples = await scrape(port), time.monotonic(), []
@@ -186,7 +232,11 @@ async def steady(broker, path, rate, minutes, folder):
     assert not last.dropped
     spread = {bound: number - first.delays[bound] for bound, number in last.delays.items()}
     told = {"rate": rate, "frames": last.acknowledged - first.acknowledged, "samples": samples}
-    return told | {"delay_ms": percentiles(spread), "delays": {str(bound): n for bound, n in spread.items()}}
+    return told | {
+        "delay_ms": percentiles(spread),
+        "delays": {str(bound): n for bound, n in spread.items()},
+        "brokers_own_ms": latency.percentiles(brokers_own.took_ms),
+    }
 
 
 def percentiles(spread):
@@ -204,6 +254,7 @@ def show(found):
     tenths = [round(statistics.median(part), 1) for part in in_tenths(memory)]
     print(f"{found['frames']:,} frames at {found['rate']}/s")
     print("received to acknowledged, ms, at most:", {cut: round(value) for cut, value in found["delay_ms"].items()})
+    print("the broker's own, ms:", {cut: round(value, 1) for cut, value in found["brokers_own_ms"].items()})
     print("memory, MB, by tenths of the time:", tenths, "highest", max(memory))
     print("waiting, KB, highest:", max(sample["buffer_bytes"] for sample in found["samples"]) // 1_000)
 
