@@ -312,7 +312,9 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._woken.wait()
-        await asyncio.sleep(self._settings.linger_ms / 1000)
+        # What waited for an acknowledgement of its partition has had its time to fill a batch.
+        ready = any(queue and place not in self._in_flight for place, queue in self._queues.items())
+        await asyncio.sleep(0 if ready and not self._broken else self._settings.linger_ms / 1000)
         if self._homeless and self._producer is not None:
             log.warning("publish.topic_missing", remedy="make it again with 'coinglass-streams topics'")
             self._producer.client.force_metadata_update()
