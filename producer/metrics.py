@@ -4,13 +4,14 @@ import heapq
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from producer.buffer import Buffer
-from producer.stats import Stats
+from producer.stats import DELAY_BOUNDS_MS, Delays, Stats
 from schemas.errors import OperationError
 
 METRICS_HOST = "127.0.0.1"
@@ -52,6 +53,7 @@ class StatsCollector(Collector):
         for reason, count in sorted(stats.dropped.items()):
             dropped.add_metric([reason], count)
         yield dropped
+        yield _delays(stats.delays)
         yield GaugeMetricFamily(
             _PREFIX + "connected", "Connections that are subscribed just now.", value=stats.connected
         )
@@ -81,6 +83,18 @@ def _channels(stats: Stats) -> Iterator[Metric]:
     for name in heapq.nlargest(CHANNELS_SHOWN_MAX, silences_ms, key=silences_ms.__getitem__):
         silent.add_metric([name], silences_ms[name] / 1000)
     yield silent
+
+
+def _delays(delays: Delays) -> HistogramMetricFamily:
+    """Return the delays as Prometheus has them: each bucket holds those of the ones before it."""
+    bounds = [*(str(ms / 1_000) for ms in DELAY_BOUNDS_MS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(delays.counts), strict=True))
+    return HistogramMetricFamily(
+        _PREFIX + "frame_seconds",
+        "From receiving a frame to its acknowledgement by Kafka.",
+        buckets=buckets,
+        sum_value=delays.sum_ms / 1_000,
+    )
 
 
 class Metrics:

@@ -304,6 +304,10 @@ class Publisher:
         self._observe_ack_s(self._progress_at_s - sent_at_s)
         entries = self._outbox.acknowledge(place)
         self._stats.published += len(entries)
+        now_ms, delays = time.time_ns() // 1_000_000, self._stats.delays
+        for entry in entries:
+            if isinstance(entry, FrameEntry):
+                delays.add(now_ms - entry.at_ms)
         if self._too_large:
             self._too_large.difference_update(entry.number for entry in entries)
 
@@ -386,7 +390,9 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._woken.wait()
-        await asyncio.sleep(self._settings.linger_ms / 1000)
+        # What waited for an acknowledgement of its partition has had its time to fill a batch.
+        ready = bool(self._outbox.ready())
+        await asyncio.sleep(0 if ready and not self._broken else self._settings.linger_ms / 1000)
         if self._homeless and self._producer is not None:
             log.warning("publish.topic_missing", remedy="make it again with 'coinglass-streams topics'")
             self._producer.client.force_metadata_update()

@@ -67,9 +67,9 @@ async def _sample(worker: Worker, samples: list[dict], frames: int) -> None:
         if not samples or done > samples[-1]["frames"]:
             moved = now
         assert now - moved < STALL_SECONDS_MAX, f"the worker stays at {done:,} of {frames:,} frames"
-        samples.append({"s": round(now - began, 2), "frames": done, "rss_mb": _rss_mb(worker.process.pid)})
+        samples.append({"s": round(now - began, 2), "frames": done, "rss_mb": rss_mb(worker.process.pid)})
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-def _rss_mb(pid: int) -> float:
+def rss_mb(pid: int) -> float:
     return round(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MB, 1)

@@ -34,6 +34,16 @@ def test_counts_stand_under_their_names():
     assert text.count("channel_silent_seconds{") == 200
 
 
+def test_a_frames_delay_is_counted_in_its_bucket_and_all_above():
+    stats = Stats()
+    for delay_ms in (-1, 0, 2, 25, 26, 10**9):
+        stats.delays.add(delay_ms)
+    text = generate_latest(Metrics(stats, Buffer(1_000)).registry).decode()
+    for bound, count in {"0.001": 2, "0.002": 3, "0.02": 3, "0.025": 4, "0.03": 5, "3600.0": 5, "+Inf": 6}.items():
+        assert f'coinglass_producer_frame_seconds_bucket{{le="{bound}"}} {count}.0' in text
+    assert "coinglass_producer_frame_seconds_count 6.0" in text
+
+
 def test_metrics_are_served_and_a_taken_port_is_one_line():
     metrics = Metrics(Stats(), Buffer(1_000))
     with socket.create_server(("127.0.0.1", 0)) as taken:
