@@ -17,6 +17,10 @@ from producer.feed_errors import LostError
 READ_BYTES = 64 * 1024
 #: More pieces of one message are somebody's joke: they cost more than their bytes.
 FRAGMENTS_MAX = 4_096
+#: A WebSocket frame's first byte where it is a text message in one piece, without extensions.
+WHOLE_TEXT = 0x81
+#: Its second byte is its length, unmasked; or this, where the length is in the two bytes after it.
+LENGTH_FOLLOWS = 126
 #: Longest wait for the network to take what we send.
 WRITE_SECONDS_MAX = 5.0
 
@@ -43,6 +47,8 @@ class ReadAhead:
         self._message_bytes_max = message_bytes_max
         #: Bytes given out since this was last set to 0, as it is at the end of every message.
         self.taken_bytes = 0
+        #: Whether what comes next is the beginning of a frame: the library has read none in part.
+        self.between_frames = True
         #: When to stop waiting, monotonic seconds: a byte now and then must not keep the reader from looking up.
         self.until_s = 0.0
         self.gettimeout = sock.gettimeout
@@ -52,9 +58,28 @@ class ReadAhead:
         self.shutdown = sock.shutdown
         self.close = sock.close
 
+    def whole_text(self) -> bytes | None:
+        """Return the next message if it is text in one piece and was read in whole; None for all else.
+
+        The library takes longer for a message than everything after it. What is not as plain as this is left to it.
+        """
+        chunk, at = self._chunk, self._at + 2
+        if len(chunk) < at + 2 or chunk[at - 2] != WHOLE_TEXT or not self.between_frames:
+            return None
+        size = chunk[at - 1]
+        if size > LENGTH_FOLLOWS:  # of eight bytes, or masked
+            return None
+        if size == LENGTH_FOLLOWS:
+            size, at = chunk[at] << 8 | chunk[at + 1], at + 2
+        end = at + size
+        if end > len(chunk) or size > self._message_bytes_max:
+            return None
+        self._at = end
+        return chunk[at:end]
+
     def recv(self, size: int) -> bytes:
         """Return up to `size` bytes."""
-        at = self._at
+        at, self.between_frames = self._at, False
         part = self._chunk[at : at + size]
         if not part:
             if time.monotonic() >= self.until_s:
@@ -93,12 +118,17 @@ class FeedSocket:
         A message of which a part has come is finished by a later call.
         """
         ahead = self._ahead
+        if not self._parts:
+            text = ahead.whole_text()
+            if text is not None:
+                return Kind.MESSAGE, text
         ahead.until_s = until_s
         while True:
             try:
                 frame = self._opened.recv_frame()
             except websocket.WebSocketTimeoutException:
                 return None
+            ahead.between_frames = True
             payload: bytes = frame.data
             if frame.opcode >= ABNF.OPCODE_CLOSE:
                 return self._control(frame.opcode, frame.fin, payload)
