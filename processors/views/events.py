@@ -18,7 +18,8 @@ from processors.views.problems import BadRequestError, BusyError
 log = structlog.get_logger(__name__)
 
 STREAMS_MAX = 500
-TICK_SECONDS = 0.1
+#: Between two looks at what has changed: what is open for hours costs as often as this.
+TICK_SECONDS = 0.2
 #: Windows in one event; what does not fit waits for the next, those first that have waited longest.
 WINDOWS_MAX = 1_000
 HEALTH_SECONDS = 1.0

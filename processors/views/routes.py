@@ -153,9 +153,12 @@ class _Views:
 
     def _stale_ms(self) -> int | None:
         """Return how old the oldest rows are; None where they are fresh, and no partition is being handed over."""
-        now_ms = round(time.time() * 1e3)
+        now_ms, ready = round(time.time() * 1e3), self._engine.ready
+        fresh_from_ms = now_ms - FRESH_MS_MAX
+        if ready and all((known.as_of_ms or 0) >= fresh_from_ms for known in self._rows.freshness.values()):
+            return None
         stale_ms = max((self._age_ms(tp, now_ms) for tp in self._rows.sources), default=0)
-        return stale_ms if stale_ms > FRESH_MS_MAX or not self._engine.ready else None
+        return stale_ms if stale_ms > FRESH_MS_MAX or not ready else None
 
     def _age_ms(self, tp: TP, now_ms: int) -> int:
         as_of_ms = self._rows.freshness[tp].as_of_ms or 0
