@@ -1,157 +1,146 @@
 """The worker's routes on Faust's web server."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from importlib import resources
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import faust
 import msgspec
-from faust.web.base import BlueprintManager, Request, Response, Web
+from aiohttp import web
+from faust.web.base import BlueprintManager
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE, Aggregate
+from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.engine.engine import Engine
+from processors.settings import WorkerSettings
+from processors.views.access import guard
+from processors.views.answers import Answers
+from processors.views.assets import asset_pages
+from processors.views.events import EventStreams
+from processors.views.group import Group
+from processors.views.history import FinalsHistory
 from processors.views.metrics import worker_registry
-from processors.views.tables import Rows, in_order, newest, windows_by_key, windows_of
-from processors.windows import WindowSize
-from schemas.channels import TradeChannel, parse_channel
+from processors.views.openapi import document
+from processors.views.parameters import no_parameters
 
-WINDOWS_DEFAULT = 10
-WINDOWS_MAX = 60
-
-Handler = Callable[..., Awaitable[Response]]
-
-_ASSETS = {"": "text/html", "dashboard.js": "text/javascript", "dashboard.css": "text/css"}
-_CONTENT_SECURITY_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+#: Takes a request, and what stands in its path.
+Handler = Callable[..., Awaitable[Any]]
 
 
-class BadRequestError(Exception):
-    """A parameter that cannot be; the message says what can."""
-
-
-def add_routes(engine: Engine, sizes: Iterable[WindowSize]) -> None:
+def add_routes(engine: Engine, settings: WorkerSettings) -> None:
     """Put the routes into the app, in place of Faust's own index and table pages."""
-    app, web = engine.app, engine.app.web
-    web.blueprints = BlueprintManager()
-    views = _Views(engine, tuple(sizes))
+    app, server = engine.app, engine.app.web
+    server.blueprints = BlueprintManager()
+    views, assets = _Views(engine, settings), asset_pages()
     pages: dict[str, Handler] = {
         "/liquidations/": views.liquidations,
         "/liquidations/{asset}/": views.liquidations_of_asset,
         "/imbalance/": views.imbalance,
         "/imbalance/{exchange}/{symbol}/": views.imbalance_of_market,
+        "/gaps/": views.gaps,
+        "/events": views.events,
         "/health": views.health,
         "/ready": views.ready,
         "/metrics": views.metrics,
-        **{f"/{name}": _asset(name, content_type) for name, content_type in _ASSETS.items()},
+        "/openapi.json": views.openapi,
+        **{path: partial(handler, server) for path, handler in assets.items()},
     }
     for path, handler in pages.items():
         _page(app, path, handler)
         if path.endswith("/") and path != "/":
             _page(app, path.rstrip("/"), handler)
+    application: web.Application = server.web_app  # type: ignore[attr-defined]
+    # The page itself holds no data: it asks for the token, and then the other routes.
+    application.middlewares.append(guard(settings.web_token, {*assets, "/health", "/ready"}))
+    application.on_shutdown.append(views.close)
 
 
 def _page(app: faust.App, path: str, handler: Handler) -> None:
-    async def view(self: Any, request: Request, **parameters: str) -> Response:
-        try:
-            return await handler(self.web, request, **parameters)
-        except BadRequestError as error:
-            return _json(self.web, {"error": str(error)}, 400)
+    async def view(self: Any, request: Any, **parameters: str) -> Any:
+        del self
+        return await handler(request, **parameters)
 
     app.page(path, name=path)(view)
 
 
 class _Views:
-    """Answers from the committed rows of this worker's tables."""
+    """One method a route."""
 
-    def __init__(self, engine: Engine, sizes: tuple[WindowSize, ...]) -> None:
-        self._engine, self._sizes = engine, sizes
+    def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
+        self._engine = engine
         self._registry = worker_registry(engine)
+        self._group = Group(engine, settings)
+        self._events = EventStreams(self._group)
+        self._history = FinalsHistory(settings.bootstrap, settings.topics)
+        self._answers = Answers(self._group.board, self._history, settings.window_sizes)
+        described = document(settings.window_sizes, with_token=settings.web_token is not None)
+        self._document = msgspec.json.encode(described)
 
-    async def liquidations(self, web: Web, request: Request) -> Response:
+    async def close(self, app: web.Application) -> None:
+        """End what is open."""
+        del app
+        await self._events.close()
+        await self._group.rows.close()
+        await self._history.close()
+
+    # -- windows -------------------------------------------------------------------------------------------------
+
+    async def liquidations(self, request: web.Request) -> web.Response:
         """All assets."""
-        return self._all(web, request, LIQUIDATION_VOLUME)
+        await self._group.complete()
+        return await self._answers.of_all(request, LIQUIDATION_VOLUME, self._group.stale_ms())
 
-    async def liquidations_of_asset(self, web: Web, request: Request, asset: str) -> Response:
+    async def liquidations_of_asset(self, request: web.Request, asset: str) -> web.Response:
         """One asset."""
-        limit = _window_limit(request)
-        windows = windows_of(self._rows(), LIQUIDATION_VOLUME, asset)
-        if not windows:
-            return _json(web, {"error": "no liquidations of this asset are known", "asset": asset}, 404)
-        return _json(web, {"asset": asset, "windows": newest(windows, self._sizes, limit)})
+        await self._group.complete()
+        return await self._answers.of_asset(request, asset, self._group.stale_ms())
 
-    async def imbalance(self, web: Web, request: Request) -> Response:
+    async def imbalance(self, request: web.Request) -> web.Response:
         """All markets."""
-        return self._all(web, request, TRADE_IMBALANCE)
+        await self._group.complete()
+        return await self._answers.of_all(request, TRADE_IMBALANCE, self._group.stale_ms())
 
-    async def imbalance_of_market(self, web: Web, request: Request, exchange: str, symbol: str) -> Response:
+    async def imbalance_of_market(self, request: web.Request, exchange: str, symbol: str) -> web.Response:
         """One market: all its channels, as two smallest volumes are never added together."""
-        limit = _window_limit(request)
-        found = [
-            windows
-            for name, windows in windows_by_key(self._rows(), TRADE_IMBALANCE).items()
-            if isinstance(channel := parse_channel(name), TradeChannel)
-            and (channel.exchange, channel.symbol) == (exchange, symbol)
-        ]
-        market = {"exchange": exchange, "symbol": symbol}
-        if not found:
-            return _json(web, {"error": "no trades of this market are known", **market}, 404)
-        shown = in_order(window for windows in found for window in newest(windows, self._sizes, limit))
-        return _json(web, {**market, "windows": shown})
+        await self._group.complete()
+        return await self._answers.of_market(request, exchange, symbol, self._group.stale_ms())
 
-    async def health(self, web: Web, request: Request) -> Response:
+    async def gaps(self, request: web.Request) -> web.Response:
+        """Times in which nobody heard a channel."""
+        return await self._answers.gaps(request)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """What changes."""
+        no_parameters(request.query.items())
+        return await self._events.serve(request)
+
+    # -- the worker ----------------------------------------------------------------------------------------------
+
+    async def health(self, request: web.Request) -> web.Response:
         """Liveness."""
         del request
-        return _json(web, {"status": "ok"})
+        return _json({"status": "ok"})
 
-    async def ready(self, web: Web, request: Request) -> Response:
+    async def ready(self, request: web.Request) -> web.Response:
         """Readiness: state recovered, broker reached."""
         del request
-        ready = self._engine.ready
-        return _json(web, {"status": "ready" if ready else "recovering, or the broker is away"}, 200 if ready else 503)
+        if self._engine.ready:
+            return _json({"status": "ready"})
+        return _json({"status": "recovering, or the broker is away"}, 503)
 
-    async def metrics(self, web: Web, request: Request) -> Response:
+    async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus."""
         del request
-        return web.bytes(generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    def _all(self, web: Web, request: Request, aggregate: Aggregate) -> Response:
-        limit = _window_limit(request)
-        by_key = windows_by_key(self._rows(), aggregate)
-        shown = in_order(window for windows in by_key.values() for window in newest(windows, self._sizes, limit))
-        return _json(web, {"windows": shown})
-
-    def _rows(self) -> Rows:
-        for source in self._engine.sources:
-            yield from self._engine.rows(source)
+    async def openapi(self, request: web.Request) -> web.Response:
+        """Describe the routes."""
+        no_parameters(request.query.items())
+        headers = {"Cache-Control": "no-cache"}
+        return web.Response(body=self._document, content_type="application/json", headers=headers)
 
 
-def _window_limit(request: Request) -> int:
-    """Read `?windows=N`; raises BadRequestError."""
-    query = request.query
-    unknown = query.keys() - {"windows"}
-    if unknown:
-        raise BadRequestError(f"no such parameter: {min(unknown)}; there is windows, from 1 to {WINDOWS_MAX}")
-    text = query.get("windows", str(WINDOWS_DEFAULT))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= WINDOWS_MAX):
-        raise BadRequestError(f"windows must be a whole number from 1 to {WINDOWS_MAX}")
-    return int(text)
-
-
-def _json(web: Web, value: Any, status: int = 200) -> Response:
+def _json(value: Any, status: int = 200) -> web.Response:
     headers = {"Cache-Control": "no-store"}
-    return web.bytes(msgspec.json.encode(value), content_type="application/json", status=status, headers=headers)
-
-
-def _asset(name: str, content_type: str) -> Handler:
-    content = resources.files("processors.views").joinpath("dashboard", name or "index.html").read_bytes()
-
-    async def serve(web: Web, request: Request) -> Response:
-        del request
-        headers = {
-            "Content-Type": f"{content_type}; charset=utf-8",
-            "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
-            "X-Content-Type-Options": "nosniff",
-        }
-        return web.bytes(content, headers=headers)
-
-    return serve
+    body = msgspec.json.encode(value)
+    return web.Response(body=body, content_type="application/json", status=status, headers=headers)
