@@ -406,7 +406,7 @@ async def test_a_drain_that_cannot_end_says_what_was_lost(own_kafka, feed, topic
 
 def _environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COINGLASS_")}
-    return {**kept, **more}
+    return {**kept, "COINGLASS_SPOOL_MIB": "0", **more}
 
 
 async def start(*arguments: str, **environment: str) -> Process:

@@ -101,6 +101,16 @@ def test_what_is_in_flight_when_the_spool_takes_over_is_suspected_by_the_next_st
     assert set(range(200)) <= set(suspects)
 
 
+def test_what_is_refused_after_the_spool_took_over_is_not_read_back_beside(world):
+    world.receive(100)
+    world.turn()
+    place, waiting = world.outbox.ready()[0]
+    world.outbox.send(place, 60, 60 * waiting[0].cost_bytes)
+    world.turn(stalled=True)  # reads some 30 rows back
+    world.outbox.take_back(place)
+    assert sequences(world.publish()) == list(range(100))
+
+
 def test_a_slow_broker_is_spooled_for_when_memory_is_nearly_full(world):
     world.receive(300)
     world.turn()
