@@ -11,7 +11,7 @@ COPY schemas schemas
 RUN uv sync --frozen --no-dev --no-editable --compile-bytecode
 
 FROM python:3.13-slim
-RUN useradd --create-home --uid 10001 streams
+RUN useradd --create-home --uid 10001 streams && install -d -o streams /home/streams/data /home/streams/data/spool
 COPY --from=build /app/.venv /app/.venv
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
 USER streams

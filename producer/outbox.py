@@ -1,7 +1,7 @@
 """What is on its way to Kafka: for each partition what waits and what is in flight, in the order of the numbers. Pure.
 
-Each partition is sent its entries in the order of their numbers. So one number a partition says what it was sent, and
-an entry that was let go here and read back from the spool goes only where it did not go yet.
+Each partition is given its entries in the order of their numbers. So one number a partition says what it was given, and
+an entry that is read back from the spool goes only where it is not, and was not.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ class Outbox:
         self._free = free
         self._waiting: dict[Place, deque[Entry]] = {}
         self._in_flight: dict[Place, list[Entry]] = {}
-        self._sent: dict[Place, int] = {}  # the highest number that was handed to Kafka
+        self._given: dict[Place, int] = {}  # the highest number that waits, is in flight, or is acknowledged
         #: What waits and is not in flight; a mark counts once a partition.
         self.waiting_bytes = 0
 
@@ -35,10 +35,11 @@ class Outbox:
         return min(heads, default=None)
 
     def put(self, entry: Entry, places: Iterable[Place]) -> None:
-        """Queue an entry at those of its places that were not sent it; where that is none, let it go."""
-        sent, number, cost_bytes, copies = self._sent, entry.number, entry.cost_bytes, 0
+        """Queue an entry at those of its places that were not given it; where that is none, let it go."""
+        given, number, cost_bytes, copies = self._given, entry.number, entry.cost_bytes, 0
         for place in places:
-            if number > sent.get(place, 0):
+            if number > given.get(place, 0):
+                given[place] = number
                 waiting = self._waiting.get(place)
                 if waiting is None:
                     waiting = self._waiting[place] = deque()
@@ -51,7 +52,7 @@ class Outbox:
 
     def pass_over(self, place: Place, number: int) -> None:
         """Take note that a place has everything up to a number already."""
-        self._sent[place] = max(number, self._sent.get(place, 0))
+        self._given[place] = max(number, self._given.get(place, 0))
 
     def ready(self) -> list[tuple[Place, Sequence[Entry]]]:
         """Return what waits at each place that nothing is in flight to."""
@@ -62,9 +63,8 @@ class Outbox:
     def send(self, place: Place, count: int, cost_bytes: int) -> None:
         """Put the first entries of a place in flight, which cost so much together."""
         waiting = self._waiting[place]
-        entries = self._in_flight[place] = [waiting.popleft() for _ in range(count)]
+        self._in_flight[place] = [waiting.popleft() for _ in range(count)]
         self.waiting_bytes -= cost_bytes
-        self._sent[place] = entries[-1].number
 
     def acknowledge(self, place: Place) -> list[Entry]:
         """Let go of what is in flight to a place, and return it."""
@@ -77,14 +77,12 @@ class Outbox:
         entries = self._in_flight.pop(place)
         self._waiting[place].extendleft(reversed(entries))
         self.waiting_bytes += sum(entry.cost_bytes for entry in entries)
-        self._sent[place] = entries[0].number - 1
         return entries
 
     def drop_first(self, place: Place) -> None:
         """Let go of what waits first at a place."""
         entry = self._waiting[place].popleft()
         self.waiting_bytes -= entry.cost_bytes
-        self._sent[place] = entry.number
         self._let_go([entry])
 
     def above(self, number: int) -> list[Entry]:
@@ -95,17 +93,20 @@ class Outbox:
 
     def forget_waiting(self) -> int | None:
         """Let go of what is not in flight: the spool has it. Return its lowest number, None if there was nothing."""
-        first = min((waiting[0].number for waiting in self._waiting.values() if waiting), default=None)
-        for waiting in self._waiting.values():
-            self._let_go(waiting)
-            waiting.clear()
+        first: int | None = None
+        for place, waiting in self._waiting.items():
+            if waiting:
+                self._given[place] = waiting[0].number - 1
+                first = min(first or waiting[0].number, waiting[0].number)
+                self._let_go(waiting)
+                waiting.clear()
         self.waiting_bytes = 0
         return first
 
     def begin_anew(self) -> None:
         """Take numbers from any on: for another spool. Nothing may be held."""
         assert not len(self)
-        self._sent.clear()
+        self._given.clear()
 
     def _let_go(self, entries: Iterable[Entry]) -> None:
         free_bytes = 0

@@ -92,7 +92,7 @@ class Demo:
         flags = ["--broker", bootstrap, "--topic-prefix", settings.topics.prefix, "--url", url]
         for channel in CHANNELS:
             flags += ["--channel", channel]
-        flags += ["--metrics-port", str(settings.ports.metrics)]
+        flags += ["--metrics-port", str(settings.ports.metrics), "--spool-dir", str(settings.data_dir / "spool")]
         return Child("produce", flags, settings.log_dir / "produce.log")
 
     async def _stop(self, child: Child) -> None:

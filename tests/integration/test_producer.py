@@ -430,7 +430,7 @@ async def test_the_channels_file_is_followed_without_a_reconnect(broker, feed, t
 
 def _environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COINGLASS_")}
-    return {**kept, **more}
+    return {**kept, "COINGLASS_SPOOL_MIB": "0", **more}
 
 
 async def start(*arguments: str, **environment: str) -> Process:

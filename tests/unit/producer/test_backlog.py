@@ -1,10 +1,11 @@
-"""Where entries wait, and what a broken disk costs. Order under any steps: tests/property/test_backlog.py."""
+"""Where entries wait, and what a broken disk costs. Order under any steps: tests/property/test_outages.py."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from producer.backlog import Backlog
 from producer.buffer import Buffer
@@ -101,6 +102,16 @@ def test_what_is_in_flight_when_the_spool_takes_over_is_suspected_by_the_next_st
     assert set(range(200)) <= set(suspects)
 
 
+def test_what_is_refused_after_the_spool_took_over_is_not_read_back_beside(world):
+    world.receive(100)
+    world.turn()
+    place, waiting = world.outbox.ready()[0]
+    world.outbox.send(place, 60, 60 * waiting[0].cost_bytes)
+    world.turn(stalled=True)  # reads some 30 rows back
+    world.outbox.take_back(place)
+    assert sequences(world.publish()) == list(range(100))
+
+
 def test_a_slow_broker_is_spooled_for_when_memory_is_nearly_full(world):
     world.receive(300)
     world.turn()
@@ -113,7 +124,7 @@ def test_a_slow_broker_is_spooled_for_when_memory_is_nearly_full(world):
     assert sequences(world.publish()) == list(range(world.count))
 
 
-def test_rows_that_cannot_be_read_are_counted_and_the_rest_goes_on(world, capsys):
+def test_rows_that_cannot_be_read_are_counted_and_the_rest_goes_on(world):
     stretch = Stretch("u", ["c"], 1_000)
     world.buffer.put(stretch.up(100))
     world.receive(300)
@@ -127,13 +138,14 @@ def test_rows_that_cannot_be_read_are_counted_and_the_rest_goes_on(world, capsys
     path.write_bytes(b"garbage" * (path.stat().st_size // 7))
     spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     spool._db.execute("PRAGMA shrink_memory")
-    published = world.publish()
+    with capture_logs() as logs:
+        published = world.publish()
     numbers = sequences(published)
     assert numbers == list(range(len(numbers)))
     assert world.stats.spool_lost >= world.count - len(numbers) > 0
     assert world.buffer.used_bytes == 0
     assert path.with_name("p-0.spool.unreadable-0").exists()
-    assert capsys.readouterr().out.count("spool.lost") == 1
+    assert [line["event"] for line in logs].count("spool.lost") == 1
     world.buffer.put(stretch.alive(6_000))
     published += world.publish()
     marks = [entry for entry in published if isinstance(entry, MarkEntry)]

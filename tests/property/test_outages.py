@@ -204,6 +204,15 @@ class Outages(RuleBasedStateMachine):
             assert producer.stats.spool_bytes <= SPOOL_BYTES
 
     def teardown(self) -> None:
+        try:
+            self.come_to_rest()
+            self.check()
+        finally:
+            for producer in self.producers:
+                producer.end()
+            self._folder.cleanup()
+
+    def come_to_rest(self) -> None:
         """The broker is well again: everything arrives, what dead producers left too."""
         for _ in range(2_000):
             for producer in self.producers:
@@ -214,14 +223,8 @@ class Outages(RuleBasedStateMachine):
                     producer.arrive(place)
                     producer.acknowledged(place)
             if all(p.backlog.is_idle and not len(p.buffer) for p in self.producers) and not self._leftovers():
-                break
-        else:
-            raise AssertionError("it does not come to rest")
-        self.check()
-        for producer in self.producers:
-            assert producer.buffer.used_bytes == 0
-            producer.end()
-        self._folder.cleanup()
+                return
+        raise AssertionError("it does not come to rest")
 
     def _leftovers(self) -> bool:
         found = self.producers[0].folder.take_leftovers()
@@ -230,6 +233,7 @@ class Outages(RuleBasedStateMachine):
         return found is not None
 
     def check(self) -> None:
+        assert [producer.buffer.used_bytes for producer in self.producers] == [0] * len(self.producers)
         for (place, connection), expected in self.put.items():
             arrived = [
                 e.payload for e in self.kafka[place] if e.payload.startswith((connection + b"/", connection + b" "))
