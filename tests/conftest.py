@@ -15,11 +15,17 @@ from tests.fault.proxy import Proxy
 
 
 @pytest.fixture(scope="session")
-async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The bootstrap address of a Kafka that all tests share: name your own topics and groups."""
+async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedKafka]:
+    """A Kafka that all tests share: name your own topics and groups."""
     settings = KafkaSettings(port=free_port(), data_dir=tmp_path_factory.mktemp("kafka"))
-    async with EmbeddedKafka(settings) as kafka:
-        yield kafka.bootstrap
+    async with EmbeddedKafka(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def broker(kafka: EmbeddedKafka) -> str:
+    """Its bootstrap address."""
+    return kafka.bootstrap
 
 
 @pytest.fixture(scope="session")

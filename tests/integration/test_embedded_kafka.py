@@ -69,6 +69,11 @@ async def records(bootstrap: str, topic: str, isolation_level: str) -> list[byte
         await consumer.stop()
 
 
+async def cluster_id_of(bootstrap: str) -> str:
+    async with connected(bootstrap) as client:
+        return str((await client.describe_cluster())["cluster_id"])
+
+
 async def make_topic(bootstrap: str, partitions: int = 1) -> str:
     name = f"test-{uuid4()}"
     async with connected(bootstrap) as client:
@@ -99,23 +104,21 @@ async def test_a_topic_that_nobody_made_does_not_appear_by_itself(broker: str) -
         assert await partition_counts(client, [name]) == {}
 
 
-async def test_data_and_the_cluster_survive_a_restart(tmp_path: Path) -> None:
-    settings = KafkaSettings(port=free_port(), data_dir=tmp_path / "kafka")
-    cluster_ids = []
-    topic = ""
-    for life in (1, 2):
-        async with EmbeddedKafka(settings) as kafka:
-            async with connected(kafka.bootstrap) as client:
-                cluster_ids.append((await client.describe_cluster())["cluster_id"])
-            if life == 1:
-                topic = await make_topic(kafka.bootstrap)
-                producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
-                await producer.start()
-                await producer.send_and_wait(topic, b"kept", partition=0)
-                await producer.stop()
-            assert await records(kafka.bootstrap, topic, "read_committed") == [b"kept"]
-    assert cluster_ids[0] == cluster_ids[1]
-    assert java_pids(tmp_path / "kafka") == []
+async def test_several_can_start_at_once_and_each_ones_data_and_cluster_survive_a_restart(tmp_path: Path) -> None:
+    kept, other = (EmbeddedKafka(KafkaSettings(port=free_port(), data_dir=tmp_path / n)) for n in ("a", "b"))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(kept.start())
+        group.create_task(other.start())
+    cluster_id, topic = await cluster_id_of(kept.bootstrap), await make_topic(kept.bootstrap)
+    assert await cluster_id_of(other.bootstrap) != cluster_id
+    async with AIOKafkaProducer(bootstrap_servers=kept.bootstrap) as producer:
+        await producer.send_and_wait(topic, b"kept", partition=0)
+    await kept.stop()
+    await other.stop()
+    async with EmbeddedKafka(kept.settings) as again:
+        assert await cluster_id_of(again.bootstrap) == cluster_id
+        assert await records(again.bootstrap, topic, "read_committed") == [b"kept"]
+    assert java_pids(tmp_path / "a") == java_pids(tmp_path / "b") == []
 
 
 def test_a_taken_port_is_one_line_and_status_1(tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ def test_a_signal_while_kafka_starts_stops_the_command_with_status_0(tmp_path: P
     assert java_pids(tmp_path) == []
 
 
-def test_sigkill_of_the_command_takes_kafka_with_it_and_the_folder_can_be_used_again(tmp_path: Path) -> None:
+def test_sigkill_of_the_command_takes_kafka_with_it_and_of_kafka_the_command_in_the_same_folder(tmp_path: Path) -> None:
     port = free_port()
     with running_command(port, tmp_path) as process:
         pids = java_pids(tmp_path)
@@ -169,23 +172,6 @@ def test_sigkill_of_the_command_takes_kafka_with_it_and_the_folder_can_be_used_a
         process.wait()
         wait_until_gone(pids)
     with running_command(port, tmp_path) as process:
-        process.terminate()
-        assert process.wait(25) == 0
-
-
-def test_a_data_folder_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
-    with running_command(free_port(), tmp_path) as first:
-        done = subprocess.run(command(free_port(), tmp_path), capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1
-        assert "in use by another running Kafka" in done.stderr
-        assert done.stderr.count("\n") == 1
-        assert first.poll() is None
-        first.terminate()
-        assert first.wait(25) == 0
-
-
-def test_when_kafka_dies_the_command_says_so_with_status_1(tmp_path: Path) -> None:
-    with running_command(free_port(), tmp_path) as process:
         (pid,) = java_pids(tmp_path)
         os.kill(pid, signal.SIGKILL)
         assert process.wait(25) == 1
@@ -194,13 +180,20 @@ def test_when_kafka_dies_the_command_says_so_with_status_1(tmp_path: Path) -> No
     assert "Kafka died with status -9" in line
 
 
+def test_a_data_folder_in_use_is_one_line_and_status_1(kafka: EmbeddedKafka) -> None:
+    folder = kafka.settings.data_dir
+    done = subprocess.run(command(free_port(), folder), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "in use by another running Kafka" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert java_pids(folder) == [kafka.pid]
+
+
 async def test_kafka_that_dies_at_its_start_is_quoted(tmp_path: Path) -> None:
-    settings = KafkaSettings(port=free_port(), data_dir=tmp_path)
-    async with EmbeddedKafka(settings):
-        pass
+    (tmp_path / "topics").mkdir()
     (tmp_path / "topics" / "meta.properties").write_text("node.id=7\nversion=1\ncluster.id=other\n")
     with pytest.raises(OperationError, match=r"Kafka died with status 1: .*node[. ]id"):
-        await EmbeddedKafka(settings).start()
+        await EmbeddedKafka(KafkaSettings(port=free_port(), data_dir=tmp_path)).start()
     assert java_pids(tmp_path) == []
 
 
@@ -231,12 +224,3 @@ async def test_without_the_artifacts_and_a_network_the_error_names_the_remedy(
     monkeypatch.setenv("M2_REPO", str(blocked / "repository"))
     with pytest.raises(OperationError, match="M2_REPO"):
         await EmbeddedKafka(KafkaSettings(port=free_port(), data_dir=tmp_path / "kafka")).start()
-
-
-async def test_several_can_start_at_once(tmp_path: Path) -> None:
-    first, second = (EmbeddedKafka(KafkaSettings(port=free_port(), data_dir=tmp_path / n)) for n in ("a", "b"))
-    async with asyncio.TaskGroup() as group:
-        group.create_task(first.start())
-        group.create_task(second.start())
-    await first.stop()
-    await second.stop()

@@ -279,12 +279,22 @@ async def test_frames_beyond_the_topics_size_are_gaps_and_the_others_arrive_once
     assert stats.renewals >= 1
 
 
-@pytest.fixture
-async def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedKafka]:
-    """A broker that a test may stop."""
+@pytest.fixture(scope="module")
+async def one_own_kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedKafka]:
+    """A broker for those tests alone that stop it."""
     given = KafkaSettings(port=free_port(), data_dir=tmp_path_factory.mktemp("own-kafka"))
     async with EmbeddedKafka(given) as kafka:
         yield kafka
+
+
+@pytest.fixture
+async def own_kafka(one_own_kafka: EmbeddedKafka) -> EmbeddedKafka:
+    """A broker that a test may stop; running, however the test before left it."""
+    one_own_kafka.thaw()
+    if not one_own_kafka.is_alive:
+        await one_own_kafka.stop()  # lets go of what a dead one held
+        await one_own_kafka.start()
+    return one_own_kafka
 
 
 async def _restart(kafka: EmbeddedKafka) -> None:

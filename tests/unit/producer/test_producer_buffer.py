@@ -1,7 +1,10 @@
 """The buffer between two threads."""
 
+import sys
+from collections.abc import Iterator
 from threading import Thread
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +69,16 @@ def test_a_taker_that_waits_is_woken_once():
     assert not buffer.await_entry()
 
 
+@pytest.fixture
+def hurried_threads() -> Iterator[None]:
+    """Threads that take turns every 10 µs: every 5 ms, as usual, each would mostly spin until its turn is over."""
+    usual_seconds = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(usual_seconds)
+
+
+@pytest.mark.usefixtures("hurried_threads")
 def test_two_threads_lose_nothing():
     buffer = Buffer(50 * SLOT)
     count = 20_000

@@ -117,6 +117,7 @@ def test_nesting_has_a_bound_of_its_own():
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from([*RECORD, "volume_usd"]), inner),
+    max_leaves=10,  # rather more fields than deeper ones: depth has a test of its own
 )
 
 
