@@ -1,7 +1,6 @@
 """The worker's routes on Faust's web server."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from importlib import resources
+from collections.abc import Iterable
 from typing import Any
 
 import faust
@@ -11,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE, Aggregate
 from processors.engine.engine import Engine
+from processors.views.assets import Handler, asset_pages
 from processors.views.metrics import worker_registry
 from processors.views.tables import Rows, in_order, newest, windows_by_key, windows_of
 from processors.windows import WindowSize
@@ -18,11 +18,6 @@ from schemas.channels import TradeChannel, parse_channel
 
 WINDOWS_DEFAULT = 10
 WINDOWS_MAX = 60
-
-Handler = Callable[..., Awaitable[Response]]
-
-_ASSETS = {"": "text/html", "dashboard.js": "text/javascript", "dashboard.css": "text/css"}
-_CONTENT_SECURITY_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
 
 
 class BadRequestError(Exception):
@@ -42,7 +37,7 @@ def add_routes(engine: Engine, sizes: Iterable[WindowSize]) -> None:
         "/health": views.health,
         "/ready": views.ready,
         "/metrics": views.metrics,
-        **{f"/{name}": _asset(name, content_type) for name, content_type in _ASSETS.items()},
+        **asset_pages(),
     }
     for path, handler in pages.items():
         _page(app, path, handler)
@@ -140,18 +135,3 @@ def _window_limit(request: Request) -> int:
 def _json(web: Web, value: Any, status: int = 200) -> Response:
     headers = {"Cache-Control": "no-store"}
     return web.bytes(msgspec.json.encode(value), content_type="application/json", status=status, headers=headers)
-
-
-def _asset(name: str, content_type: str) -> Handler:
-    content = resources.files("processors.views").joinpath("dashboard", name or "index.html").read_bytes()
-
-    async def serve(web: Web, request: Request) -> Response:
-        del request
-        headers = {
-            "Content-Type": f"{content_type}; charset=utf-8",
-            "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
-            "X-Content-Type-Options": "nosniff",
-        }
-        return web.bytes(content, headers=headers)
-
-    return serve
