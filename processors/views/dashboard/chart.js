@@ -1,0 +1,114 @@
+// A chart on the page: drawn by plotly when something it shows has changed, with a cursor for mouse and keyboard.
+
+import { MARGIN } from "./figures.js";
+import { Painter } from "./painter.js";
+
+const COLOURS = ["long", "short", "even", "text", "muted", "grid", "surface", "hatch"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+/** Resolves with plotly once its script is there; it is large, and the numbers don't wait for it. */
+const plotly = new Promise((resolve, reject) => {
+  if (window.Plotly !== undefined) return resolve(window.Plotly);
+  const script = document.getElementById("plotly");
+  script.addEventListener("load", () => resolve(window.Plotly));
+  script.addEventListener("error", () => reject(new Error("the charts' script could not be loaded")));
+});
+
+/** One cursor for all charts: where the window under it begins, UTC ms; null while it follows the running one. */
+class Cursor extends EventTarget {
+  at = null;
+
+  move(at) {
+    this.at = at;
+    this.dispatchEvent(new Event("move"));
+  }
+}
+export const cursor = new Cursor();
+
+export class Chart {
+  /**
+   * root      an element of class `chart`
+   * figure    (colours, width) -> { data, layout }, or null while there is nothing to draw
+   * slots     () -> the slots that the chart shows
+   * describe  (slot) -> what the numbers at the cursor are, in words
+   * readout   an element for these words
+   */
+  constructor(root, { figure, slots, describe, readout, margin = MARGIN }) {
+    Object.assign(this, { root, figure, slots, describe, readout, margin });
+    this.plot = root.querySelector(".plot");
+    this.mark = root.querySelector(".cursor");
+    this.seen = false;
+    this.painter = new Painter(() => this.draw(), 100);
+    const near = { rootMargin: "50%" }; // what is about to be scrolled into view is drawn already
+    new IntersectionObserver(([entry]) => {
+      this.seen = entry.isIntersecting;
+      this.want();
+    }, near).observe(root);
+    new ResizeObserver(() => this.want()).observe(root);
+    dark.addEventListener("change", () => this.want());
+    cursor.addEventListener("move", () => this.point());
+    root.addEventListener("keydown", (event) => this.key(event));
+    root.addEventListener("pointermove", (event) => this.hover(event));
+    root.addEventListener("pointerleave", () => cursor.move(null));
+    plotly.then(
+      (library) => {
+        this.library = library;
+        this.want();
+      },
+      (error) => {
+        this.plot.textContent = `${error.message}; the numbers are below`;
+      },
+    );
+  }
+
+  /** Draw before long; at once if nothing was drawn for a while. */
+  want() {
+    if (this.seen) this.painter.want();
+  }
+
+  draw() {
+    this.point();
+    if (this.library === undefined) return;
+    const width = this.root.clientWidth;
+    const style = getComputedStyle(this.root);
+    const colours = Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    const figure = this.figure(colours, width);
+    this.root.classList.toggle("empty", figure === null);
+    if (figure === null) return;
+    this.library.react(this.plot, figure.data, figure.layout, { staticPlot: true });
+    this.root.dataset.drawn = String(Number(this.root.dataset.drawn ?? 0) + 1);
+  }
+
+  /** Put the cursor where it is, and its numbers into words. */
+  point() {
+    const slots = this.slots();
+    if (slots.length === 0) return;
+    const at = Math.max(0, cursor.at === null ? slots.length - 1 : slots.findIndex((slot) => slot.start === cursor.at));
+    const inner = this.root.clientWidth - this.margin.left - this.margin.right;
+    this.mark.style.left = `${this.margin.left + (inner * at) / slots.length}px`;
+    this.mark.style.width = `${inner / slots.length}px`;
+    const words = this.describe(slots[at]);
+    const attributes = { "aria-valuemax": slots.length - 1, "aria-valuenow": at, "aria-valuetext": words };
+    for (const [name, value] of Object.entries(attributes)) this.root.setAttribute(name, value);
+    this.readout.textContent = words;
+  }
+
+  key(event) {
+    const slots = this.slots();
+    if (slots.length === 0 || event.target !== this.root) return;
+    const at = cursor.at === null ? slots.length - 1 : slots.findIndex((slot) => slot.start === cursor.at);
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: slots.length - 1 };
+    if (event.key === "Escape") return cursor.move(null);
+    if (!(event.key in to)) return;
+    event.preventDefault();
+    const place = Math.min(slots.length - 1, Math.max(0, to[event.key]));
+    cursor.move(place === slots.length - 1 ? null : slots[place].start);
+  }
+
+  hover(event) {
+    const slots = this.slots();
+    const inner = this.root.clientWidth - this.margin.left - this.margin.right;
+    const at = Math.floor(((event.clientX - this.root.getBoundingClientRect().left - this.margin.left) / inner) * slots.length);
+    cursor.move(slots[at]?.start ?? null);
+  }
+}

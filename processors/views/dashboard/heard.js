@@ -1,0 +1,105 @@
+// What is known of when the feed was heard: a window without records is quiet, missing, or nobody can say. Pure.
+//
+//     a window's own coverage, once it is final         says it exactly
+//     another asset's, of the same window               as well: all liquidations are one channel
+//     gaps, closed ones and the one that is open        say it for windows that nobody published
+//     no marks at all                                   nobody can say
+
+/** A connection that was not heard for so long has a gap that is open; it is heard, or asked, once a second or so. */
+export const SILENT_MS = 5_000;
+
+const LIQUIDATIONS = "liquidations";
+const NAMES = new Set(["liquidationOrders", "liquidation_orders"]); // both spellings of one channel
+const TRADES = "futures_trades@";
+
+/** A channel's identity, whichever way its name is spelled. */
+export function channelOf(name) {
+  if (NAMES.has(name)) return LIQUIDATIONS;
+  const at = name.lastIndexOf("@");
+  return `${name.slice(TRADES.length, at)}@${Number(name.slice(at + 1))}`;
+}
+
+/** The identity of a window's channel. */
+export const channelOfWindow = (window) =>
+  window.asset === undefined ? `${window.exchange}_${window.symbol}@${window.min_vol_usd}` : LIQUIDATIONS;
+
+export class Heard {
+  constructor() {
+    this.gaps = []; // closed: { from, to, channels: Set, why }
+    this.feed = []; // connections: { up, heard_at_ms, channels: Set, … }
+    this.atMs = 0; // when the feed was as `feed` says, by the worker's clock
+    this.sinceMs = Infinity; // the earliest time of which anything is known
+    this.liquidations = new Map(); // a window's start -> its coverage
+  }
+
+  takeGaps(gaps) {
+    this.gaps = gaps.map((gap) => ({ ...gap, channels: new Set(gap.channels.map(channelOf)) }));
+    for (const gap of gaps) this.since(gap.from);
+  }
+
+  takeHealth(health) {
+    this.atMs = health.at_ms;
+    this.feed = health.feed.map((one) => ({ ...one, channels: new Set(one.channels.map(channelOf)) }));
+  }
+
+  takeWindow(window) {
+    this.since(window.window_start);
+    if (window.asset !== undefined && window.coverage !== null) {
+      this.liquidations.set(window.window_start, window.coverage);
+    }
+  }
+
+  since(ms) {
+    this.sinceMs = Math.min(this.sinceMs, ms);
+  }
+
+  /** The gap of a channel that has not ended: { from, to: now }; null where it is heard. */
+  openGap(channel) {
+    const listening = this.feed.filter((one) => one.channels.has(channel));
+    if (listening.length === 0) return null;
+    const heardMs = Math.max(...listening.map((one) => one.heard_at_ms));
+    const heard = listening.some((one) => one.up) && this.atMs - heardMs <= SILENT_MS;
+    return heard ? null : { from: heardMs, to: this.atMs };
+  }
+
+  /** The share of `[start, end)` in which a channel was heard, 0 to 1; null where nobody can say. */
+  share(channel, start, end, window) {
+    if (window?.final) return window.coverage;
+    if (window === undefined && channel === LIQUIDATIONS && this.liquidations.has(start)) {
+      return this.liquidations.get(start);
+    }
+    const marked = this.feed.some((one) => one.channels.has(channel));
+    if (!marked || start < this.sinceMs) return null;
+    const until = Math.min(end, this.atMs);
+    if (until <= start) return null;
+    return 1 - this.missedMs(channel, start, until) / (until - start);
+  }
+
+  missedMs(channel, start, end) {
+    const open = this.openGap(channel);
+    const gaps = this.gaps.filter((gap) => gap.channels.has(channel));
+    if (open !== null) gaps.push(open);
+    gaps.sort((a, b) => a.from - b.from);
+    let missed = 0;
+    let reached = start;
+    for (const { from, to } of gaps) {
+      const begin = Math.max(from, reached);
+      const stop = Math.min(to, end);
+      if (stop > begin) {
+        missed += stop - begin;
+        reached = stop;
+      }
+    }
+    return missed;
+  }
+}
+
+/** What a window is, in a word: how the charts draw it and the tables call it. */
+export function stateOf(window, heardShare, running) {
+  if (window !== undefined && !window.final) return "running";
+  if (heardShare === null) return window === undefined ? (running ? "running" : "unknown") : "final";
+  if (heardShare <= 0 && window === undefined) return "unheard";
+  if (heardShare < 1) return running ? "running" : "partly";
+  if (running) return "running";
+  return window === undefined ? "quiet" : "final";
+}

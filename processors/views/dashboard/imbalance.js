@@ -1,0 +1,181 @@
+// Buys against sells: a heat strip of the top markets, a line of one, and the numbers.
+
+import { Chart } from "./chart.js";
+import { line, strip, STRIP_MARGIN } from "./figures.js";
+import { compactUsd, count, marketName, NOTHING, price, share, signedShare, usd, windowTime } from "./format.js";
+import { Painter } from "./painter.js";
+import { Ranking } from "./ranking.js";
+import { Rows, ROWS_MAX } from "./rows.js";
+import { sumFrom } from "./windows.js";
+import { chooser, element, folded, HEIGHT, heardInWords, setText } from "./parts.js";
+
+const STRIP_ROWS = 12;
+const STRIP_ROWS_NARROW = 8;
+const narrow = matchMedia("(max-width: 40rem)");
+
+export class Imbalance {
+  /** fetchHistory(series): asks for a market's windows, which come in through the model. */
+  constructor(model, fetchHistory) {
+    this.model = model;
+    this.fetchHistory = fetchHistory;
+    this.chosen = null; // a market's id; null while the top market is followed
+    this.filter = "";
+    this.rows = []; // of the strip: { series, slots }
+    this.slots = []; // of the chosen market
+    this.names = new Map(); // id -> name
+    this.strip = new Chart(element("strip-chart"), {
+      figure: (colours, width) =>
+        this.rows.length === 0 ? null : strip(this.rows.map((row) => row.slots), colours, width),
+      slots: () => this.slots,
+      describe: (slot) => this.describe(slot),
+      readout: element("imbalance-readout"),
+      margin: STRIP_MARGIN,
+    });
+    this.line = new Chart(element("line-chart"), {
+      figure: (colours, width) => (this.slots.length === 0 ? null : line(this.slots, colours, width, HEIGHT * 0.7)),
+      slots: () => this.slots,
+      describe: (slot) => this.describe(slot),
+      readout: element("imbalance-readout"),
+    });
+    this.ranking = new Ranking(element("markets"), this.limit(), 5_000);
+    this.allRanking = new Ranking(element("all-markets"), ROWS_MAX, 1_000);
+    const choose = (id) => this.choose(id);
+    this.markets = new Rows(element("markets-rows"), (series) => this.stripCells(series), chooser("market", choose, () => this.shownId()));
+    this.windows = new Rows(element("market-windows"), (slot) => this.windowCells(slot));
+    this.all = new Rows(element("all-markets"), (series) => this.marketCells(series));
+    this.painter = new Painter(() => this.paint());
+    element("market-filter").addEventListener("input", (event) => this.find(event.target.value));
+    narrow.addEventListener("change", () => this.find(this.filter));
+    for (const id of ["market-details", "markets-details"]) {
+      element(id).addEventListener("toggle", () => this.painter.want());
+    }
+  }
+
+  limit() {
+    return narrow.matches ? STRIP_ROWS_NARROW : STRIP_ROWS;
+  }
+
+  find(text) {
+    this.filter = folded(text);
+    this.ranking.limit = this.limit();
+    this.ranking.reset();
+    this.allRanking.reset();
+    this.painter.want();
+  }
+
+  choose(id) {
+    this.chosen = id;
+    this.painter.want();
+  }
+
+  shownId() {
+    return this.chosen ?? this.ranking.ids[0];
+  }
+
+  name(series) {
+    let name = this.names.get(series.id);
+    if (name === undefined) this.names.set(series.id, (name = marketName(series.first)));
+    return name;
+  }
+
+  paint() {
+    const { model } = this;
+    if (model.size === null) return;
+    const all = model.imbalance.series;
+    const from = model.runningMs() - model.size.ms;
+    const volume = (series) => sumFrom(series, from, "buy_usd") + sumFrom(series, from, "sell_usd");
+    const fits = (series) => this.filter === "" || folded(this.name(series)).includes(this.filter);
+    const top = this.ranking.of(all, volume, fits);
+    const chosen = all.get(this.shownId()) ?? top[0];
+    this.watch(top, chosen);
+    this.rows = top.map((series) => ({ series, slots: model.slotsOfMarket(series) }));
+    this.slots = chosen === undefined ? [] : model.slotsOfMarket(chosen);
+    this.markets.show(top, (series) => series.id);
+    setText("markets-note", `${count(all.size)} markets, those with most volume in this window and the last on top`);
+    this.paintChosen(chosen);
+    this.paintTile(top[0], volume);
+    for (const chart of [this.strip, this.line]) {
+      chart.want();
+      chart.point();
+    }
+    if (element("market-details").open) this.windows.show([...this.slots].reverse(), (slot) => slot.start);
+    if (element("markets-details").open) this.paintAll(all, volume, fits);
+  }
+
+  watch(top, chosen) {
+    const watched = new Set(top.map((series) => series.id));
+    if (chosen !== undefined) watched.add(chosen.id);
+    for (const series of this.model.imbalance.watch(watched)) this.fetchHistory(series);
+  }
+
+  paintChosen(chosen) {
+    const name = element("market-name").firstElementChild;
+    const text = chosen === undefined ? NOTHING : this.name(chosen);
+    if (name.textContent !== text) name.textContent = text;
+    for (const button of element("markets-rows").querySelectorAll("input")) {
+      const mine = this.markets.rows.get(chosen?.id)?.row.contains(button) ?? false;
+      if (button.checked !== mine) button.checked = mine;
+    }
+  }
+
+  paintTile(first, volume) {
+    if (this.filter !== "") return;
+    setText("tile-market", first === undefined ? NOTHING : this.name(first));
+    setText("tile-market-note", first === undefined ? NOTHING : `${compactUsd(volume(first))} in this window and the last`);
+  }
+
+  paintAll(all, volume, fits) {
+    const shown = this.allRanking.of(all, volume, fits);
+    this.all.show(shown, (series) => series.id);
+    setText("all-markets-note", `${count(shown.length)} of ${count(all.size)} markets shown${shown.length < all.size ? "; the filter above reaches the others" : ""}`);
+  }
+
+  newestOf(series) {
+    let newest;
+    for (const window of series.windows.values()) {
+      if (newest === undefined || window.window_start > newest.window_start) newest = window;
+    }
+    return newest;
+  }
+
+  stripCells(series) {
+    const running = series.windows.get(this.model.runningMs()) ?? series.windows.get(this.model.runningMs() - this.model.size.ms);
+    return [this.name(series), running === undefined ? NOTHING : signedShare(running.imbalance)];
+  }
+
+  marketCells(series) {
+    const window = this.newestOf(series);
+    return [
+      this.name(series),
+      windowTime(window.window_start, this.model.size.ms),
+      usd(window.buy_usd),
+      usd(window.sell_usd),
+      signedShare(window.imbalance),
+      price(window.close),
+      share(window.coverage),
+      window.final ? "final" : "running",
+    ];
+  }
+
+  windowCells({ start, window, heard, state }) {
+    const numbers = window === undefined
+      ? [...Array(2).fill(state === "quiet" ? "0" : NOTHING), ...Array(6).fill(NOTHING)]
+      : [usd(window.buy_usd), usd(window.sell_usd), signedShare(window.imbalance), ...["open", "high", "low", "close", "vwap"].map((field) => price(window[field]))];
+    return [windowTime(start, this.model.size.ms), ...numbers, share(heard), state];
+  }
+
+  describe({ start, window, heard, state }) {
+    const when = `${windowTime(start, this.model.size.ms)} UTC`;
+    if (window === undefined) return `${when}: ${WITHOUT[state]}`;
+    const running = state === "running" ? ", still running" : "";
+    return `${when}${running}: ${signedShare(window.imbalance)}, bought ${compactUsd(window.buy_usd)}, sold ${compactUsd(window.sell_usd)}, close ${price(window.close)}, ${heardInWords(heard)}`;
+  }
+}
+
+const WITHOUT = {
+  quiet: "nothing was traded at this size",
+  partly: "nothing was traded while it was heard, which was not all the time",
+  unheard: "not heard; what was sent is missing",
+  unknown: "no records, and nobody can say whether it was heard",
+  running: "nothing yet, still running",
+};
