@@ -36,8 +36,11 @@ from processors.money import MICROS_PER_USD
 from processors.open_windows import Lane, OpenWindows, Slot, Window
 from processors.rows import (
     WindowKey,
+    counts_key,
     coverage_key,
+    decode_counts,
     decode_window,
+    encode_counts,
     encode_window,
     parse_window_key,
     watermark_key,
@@ -105,7 +108,7 @@ class PartitionPipeline:
 
     @property
     def counts(self) -> Counter[str]:
-        """What grows only, for metrics.
+        """What grows only, for metrics and the dashboard; counted since the state began, over restarts.
 
         frames, records, unknown-fields, marks, late, finals, rejected/{reason} and connections (the `up` marks).
         """
@@ -124,6 +127,9 @@ class PartitionPipeline:
                 f"the state of this --app-id was made with {fingerprint}, not {self._settings.fingerprint}: "
                 "use the same settings, or a new --app-id"
             )
+        counts = decode_counts(rows.get(counts_key(self._partition), b"{}"))
+        self._frames, self._records = counts.pop("frames", 0), counts.pop("records", 0)
+        self._counts.update(counts)
         coverage_row = rows.get(coverage_key(self._partition))
         if coverage_row is not None:
             self._coverage = decode_coverage(coverage_row)
@@ -159,6 +165,7 @@ class PartitionPipeline:
         self._rows[watermark_key(self._partition)] = msgspec.json.encode(
             (self.watermark_ms, self._settings.fingerprint)
         )
+        self._rows[counts_key(self._partition)] = encode_counts(self.counts)
         rows, self._rows = self._rows, {}
         results, self._results = self._results, []
         return Changes(rows, results)

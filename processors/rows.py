@@ -2,12 +2,13 @@
 
     [3,"watermark"]                                             [1725416340000,"windows=60000 grace=5000 …"]
     [3,"coverage"]                                              see processors.coverage
+    [3,"counts"]                                                {"finals":12,"frames":4711,…}
     [3,"window","trade-imbalance",60000,1725416280000,"futures_trades@…"]   [final, coverage, totals]
 
 The partition stands in every key, as one table holds the rows of all partitions that a worker owns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from operator import attrgetter
@@ -48,6 +49,11 @@ def coverage_key(partition: int) -> bytes:
     return _encode([partition, "coverage"])
 
 
+def counts_key(partition: int) -> bytes:
+    """Return the key of the row that holds the counts."""
+    return _encode([partition, "counts"])
+
+
 def window_key(partition: int, window: WindowKey) -> bytes:
     """Return the key of a window's row."""
     return _encode([partition, "window", *window])
@@ -62,6 +68,16 @@ def parse_window_key(row_key: bytes) -> WindowKey | None:
     """Return which window a row is about, None for a row of another kind."""
     parts = _decode(row_key)
     return WindowKey(*parts[2:]) if parts[1] == "window" else None
+
+
+def encode_counts(counts: Mapping[str, int]) -> bytes:
+    """Return the counts as a row, the same bytes for the same counts."""
+    return msgspec.json.encode(counts, order="sorted")
+
+
+def decode_counts(row: bytes) -> dict[str, int]:
+    """Read the row of counts."""
+    return msgspec.json.decode(row, type=dict[str, int])
 
 
 def encode_window(final: bool, coverage: float | None, totals: Any) -> bytes:

@@ -37,7 +37,8 @@ def export(
 
     from processors.archive.export import ExportSettings
     from processors.archive.export import export as export_topics
-    from processors.replay.ranges import Range, parse_moment
+    from processors.replay.ranges import Range
+    from schemas.moments import parse_moment
 
     now_ms = time.time_ns() // 1_000_000
     span = Range(

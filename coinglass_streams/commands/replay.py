@@ -86,10 +86,11 @@ def replay(
     """
     from processors.pipeline import PipelineSettings
     from processors.replay.pace import parse_speed
-    from processors.replay.ranges import Range, is_relative, parse_moment
+    from processors.replay.ranges import Range
     from processors.replay.settings import ReplaySettings
     from processors.settings import check_delays
     from processors.windows import window_sizes
+    from schemas.moments import is_relative, parse_moment
 
     if sum((to_parquet is not None, to_topics is not None, verify)) > 1:
         raise UsageError("--to-parquet, --to-topics and --verify: choose one")
@@ -192,8 +193,8 @@ def _replay(
 def _drive(settings: "ReplaySettings", plan: "Plan", speed: float | None, sink: Any) -> None:
     from processors.replay.pace import Pace
     from processors.replay.plan import total_records
-    from processors.replay.ranges import iso
     from processors.replay.session import running
+    from schemas.moments import iso
 
     pace = Pace(speed, settings.range.from_ms if settings.range.clock == "receive" else None)
     records = results = 0
@@ -224,7 +225,7 @@ def _tell(verdict: "Verdict") -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from processors.replay.ranges import iso
+    from schemas.moments import iso
 
     summary = (
         f"{verdict.equal} finals are the same byte for byte, {len(verdict.differences)} differ, "

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 import structlog
@@ -39,6 +39,16 @@ log = structlog.get_logger(__name__)
 StepFactory = Callable[[TP], Step]
 
 
+class Watcher(Protocol):
+    """Who is told what stands in the tables; is called on the way of every transaction, and must return at once."""
+
+    def taken_over(self, tp: TP, rows: Mapping[bytes, bytes]) -> None:
+        """Take note of all rows of a partition that is ours from now on."""
+
+    def committed(self, tp: TP, rows: Mapping[bytes, bytes | None]) -> None:
+        """Take note of rows that were committed; None deletes one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A topic that is processed in batches, and the table for the state of its partitions."""
@@ -57,6 +67,7 @@ class Engine:
         self._sources: dict[str, Source] = {}
         self._accepting = False  # whether the state of all assigned partitions is at hand
         self._generation: int | None = None
+        self._watcher: Watcher | None = None
         use_exact_parts(app, self)
 
     def add_source(self, topic: str, *, table: str, partitions: int) -> Source:
@@ -77,6 +88,10 @@ class Engine:
         self.app.agent(channel, name=f"{table}-agent")(apply_batches)
         return source
 
+    def watch(self, watcher: Watcher) -> None:
+        """Tell a watcher of all rows from now on."""
+        self._watcher = watcher
+
     # -- what the rest of the worker asks ------------------------------------------------------------------------
 
     @property
@@ -92,6 +107,10 @@ class Engine:
     def rows(self, source: Source) -> Iterable[tuple[bytes, bytes]]:
         """Return the committed rows of a source's table, past Faust's bookkeeping of each access."""
         return self._store(source.topic).items()
+
+    def changelog(self, tp: TP) -> TopicPartition:
+        """Return where the rows of a source partition are committed to."""
+        return TopicPartition(self._sources[tp.topic].table.changelog_topic.get_topic_name(), tp.partition)
 
     def lags(self) -> Mapping[TP, int]:
         """Return how many records each owned partition is behind its log's end, as far as known."""
@@ -164,7 +183,7 @@ class Engine:
             await partition.apply(batch)
 
     def _new_partition(self, tp: TP) -> OwnedPartition:
-        writer = PartitionWriter(self._bootstrap, self.app.conf.id, tp, self._changelog(tp).topic)
+        writer = PartitionWriter(self._bootstrap, self.app.conf.id, tp, self.changelog(tp).topic)
         log_end = partial(known_log_end, self.app)
         return OwnedPartition(tp, self._new_step(tp), writer, self._identity, log_end, self._publish)
 
@@ -181,17 +200,19 @@ class Engine:
                 rows.pop(key, None)
             else:
                 rows[key] = row
+        if self._watcher is not None:
+            self._watcher.committed(tp, changes.rows)
 
     async def _restore(self, partitions: list[OwnedPartition]) -> None:
         if not partitions:
             return
-        loaded = await load_rows(self._bootstrap, [self._changelog(p.source) for p in partitions])
+        loaded = await load_rows(self._bootstrap, [self.changelog(p.source) for p in partitions])
         starts = await self.app.consumer.earliest_offsets(*(p.source for p in partitions))
         ends = await log_ends(self._bootstrap, [TopicPartition(*p.source) for p in partitions])
         committed = await committed_offsets(self.app, [p.source for p in partitions])
         for partition in partitions:
             tp = partition.source
-            rows = loaded[self._changelog(tp)]
+            rows = loaded[self.changelog(tp)]
             partition.restore(rows, starts[tp])
             if partition.position > ends[TopicPartition(*tp)]:
                 raise StateMismatchError(
@@ -202,6 +223,8 @@ class Engine:
             if position_key(tp.partition) in rows and in_group is not None and in_group != partition.position:
                 crash(f"{tp}: the state is at {partition.position}, the group at {in_group}; they commit together")
             self._store(tp.topic).update(rows)
+            if self._watcher is not None:
+                self._watcher.taken_over(tp, rows)
 
     async def _give_up(self, tps: Iterable[TP]) -> None:
         for tp in list(tps):
@@ -215,9 +238,6 @@ class Engine:
     def _store(self, topic: str) -> dict[bytes, bytes]:
         rows: dict[bytes, bytes] = self._sources[topic].table.data.data  # type: ignore[attr-defined]
         return rows
-
-    def _changelog(self, tp: TP) -> TopicPartition:
-        return TopicPartition(self._sources[tp.topic].table.changelog_topic.get_topic_name(), tp.partition)
 
 
 def _names(tps: Iterable[TP]) -> str:

@@ -79,7 +79,7 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):
             crash("the broker was lost while the worker started", error)
         consumer = self._ensure_consumer()
         hand_over_light_records(consumer)
-        pace_fetches(consumer._fetcher)
+        pace_fetches(consumer)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -88,8 +88,9 @@ class ExactConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
 
-def pace_fetches(of: fetcher.Fetcher) -> None:
-    """Have a fetcher leave FETCH_PERIOD_SECONDS between the beginnings of two fetches from a node."""
+def pace_fetches(consumer: AIOKafkaConsumer) -> None:
+    """Have a started consumer leave FETCH_PERIOD_SECONDS between the beginnings of two fetches from a node."""
+    of: fetcher.Fetcher = consumer._fetcher
     fetch, began = of._proc_fetch_request, dict[int, float]()
 
     async def paced(assignment: Any, node: int, request: Any) -> bool:
@@ -396,3 +397,17 @@ def broker_reached(app: faust.App | AppT) -> bool:
     thread = getattr(app.consumer, "_thread", None)
     consumer = thread._consumer if thread is not None else None
     return consumer is not None and getattr(consumer._coordinator, "coordinator_id", None) is not None
+
+
+def owners(app: faust.App) -> dict[TP, str]:
+    """Return the web address of the worker that each source partition was assigned to, as our generation was told.
+
+    It is for people to read: workers on two machines may have the same address, and then only one of them is here.
+    """
+    told = app.assignor.external_topics_metadata()  # type: ignore[attr-defined]
+    return {
+        TP(topic, partition): str(url)
+        for url, topics in told.items()
+        for topic, partitions in topics.items()
+        for partition in partitions
+    }

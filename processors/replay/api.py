@@ -17,13 +17,14 @@ import pyarrow as pa
 from processors.pipeline import PipelineSettings
 from processors.replay.kinds import final_kinds
 from processors.replay.ordered import Replayed
-from processors.replay.ranges import Clock, Range, parse_moment
+from processors.replay.ranges import Clock, Range
 from processors.replay.results import Final, arrow_table, row, typed
 from processors.replay.session import make_plan, running
 from processors.replay.settings import ReplaySettings
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
 from schemas.errors import UsageError
+from schemas.moments import parse_moment
 from schemas.topics import DEFAULT_PREFIX, Topics
 
 #: Pieces of the replay that wait for whoever reads it.

@@ -34,7 +34,10 @@ def worker_registry(engine: Engine) -> CollectorRegistry:
 
 
 class WorkerCollector(Collector):
-    """Counts since this worker took a partition over; a partition that moves begins anew with its next owner."""
+    """What the pipelines count is part of their state, and goes on with a partition's next owner.
+
+    What is of the engine counts since this worker took a partition over.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

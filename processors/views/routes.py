@@ -1,39 +1,47 @@
 """The worker's routes on Faust's web server."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import faust
 import msgspec
+from aiohttp import web as http
+from faust.types import TP
 from faust.web.base import BlueprintManager, Request, Response, Web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE, Aggregate
+from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.engine.engine import Engine
+from processors.engine.group_rows import GroupRows
+from processors.engine.seams import owners
+from processors.views.answers import Answers
 from processors.views.assets import Handler, asset_pages
+from processors.views.board import Board
+from processors.views.events import EventStreams
+from processors.views.health import PartitionState, group_health, watermark_ms
 from processors.views.metrics import worker_registry
-from processors.views.tables import Rows, in_order, newest, windows_by_key, windows_of
+from processors.views.parameters import no_parameters
+from processors.views.problems import Problem, RecoveringError
 from processors.windows import WindowSize
-from schemas.channels import TradeChannel, parse_channel
 
-WINDOWS_DEFAULT = 10
-WINDOWS_MAX = 60
-
-
-class BadRequestError(Exception):
-    """A parameter that cannot be; the message says what can."""
+#: How long a request waits for the rows of the whole group: to be read where nobody asked for a while.
+ROWS_SECONDS_MAX = 3.0
+#: Rows may be as old as this before an answer says so.
+FRESH_MS_MAX = 2_000
 
 
-def add_routes(engine: Engine, sizes: Iterable[WindowSize]) -> None:
+def add_routes(engine: Engine, bootstrap: str, sizes: Iterable[WindowSize]) -> None:
     """Put the routes into the app, in place of Faust's own index and table pages."""
     app, web = engine.app, engine.app.web
     web.blueprints = BlueprintManager()
-    views = _Views(engine, tuple(sizes))
+    views = _Views(engine, bootstrap, tuple(sizes))
     pages: dict[str, Handler] = {
         "/liquidations/": views.liquidations,
         "/liquidations/{asset}/": views.liquidations_of_asset,
         "/imbalance/": views.imbalance,
         "/imbalance/{exchange}/{symbol}/": views.imbalance_of_market,
+        "/events": views.events,
         "/health": views.health,
         "/ready": views.ready,
         "/metrics": views.metrics,
@@ -43,55 +51,65 @@ def add_routes(engine: Engine, sizes: Iterable[WindowSize]) -> None:
         _page(app, path, handler)
         if path.endswith("/") and path != "/":
             _page(app, path.rstrip("/"), handler)
+    web.web_app.on_shutdown.append(views.close)  # type: ignore[attr-defined]
 
 
 def _page(app: faust.App, path: str, handler: Handler) -> None:
     async def view(self: Any, request: Request, **parameters: str) -> Response:
         try:
             return await handler(self.web, request, **parameters)
-        except BadRequestError as error:
-            return _json(self.web, {"error": str(error)}, 400)
+        except Problem as problem:
+            return _json(self.web, problem.body, problem.status, problem.headers)
 
     app.page(path, name=path)(view)
 
 
 class _Views:
-    """Answers from the committed rows of this worker's tables."""
+    """Answers for the whole group."""
 
-    def __init__(self, engine: Engine, sizes: tuple[WindowSize, ...]) -> None:
-        self._engine, self._sizes = engine, sizes
+    def __init__(self, engine: Engine, bootstrap: str, sizes: tuple[WindowSize, ...]) -> None:
+        self._engine = engine
         self._registry = worker_registry(engine)
+        self._board = Board(sizes)
+        self._rows = GroupRows(engine, bootstrap, self._board)
+        self._events = EventStreams(self._board, self._rows, self._group_health)
+        self._answers = Answers(self._board, sizes)
+
+    async def close(self, app: http.Application) -> None:
+        """End what is open."""
+        del app
+        await self._events.close()
+        await self._rows.close()
+
+    # -- windows -------------------------------------------------------------------------------------------------
 
     async def liquidations(self, web: Web, request: Request) -> Response:
         """All assets."""
-        return self._all(web, request, LIQUIDATION_VOLUME)
+        await self._complete()
+        return await self._answers.of_all(web, request, LIQUIDATION_VOLUME, self._stale_ms())
 
     async def liquidations_of_asset(self, web: Web, request: Request, asset: str) -> Response:
         """One asset."""
-        limit = _window_limit(request)
-        windows = windows_of(self._rows(), LIQUIDATION_VOLUME, asset)
-        if not windows:
-            return _json(web, {"error": "no liquidations of this asset are known", "asset": asset}, 404)
-        return _json(web, {"asset": asset, "windows": newest(windows, self._sizes, limit)})
+        await self._complete()
+        return await self._answers.of_asset(web, request, asset, self._stale_ms())
 
     async def imbalance(self, web: Web, request: Request) -> Response:
         """All markets."""
-        return self._all(web, request, TRADE_IMBALANCE)
+        await self._complete()
+        return await self._answers.of_all(web, request, TRADE_IMBALANCE, self._stale_ms())
 
     async def imbalance_of_market(self, web: Web, request: Request, exchange: str, symbol: str) -> Response:
         """One market: all its channels, as two smallest volumes are never added together."""
-        limit = _window_limit(request)
-        found = [
-            windows
-            for name, windows in windows_by_key(self._rows(), TRADE_IMBALANCE).items()
-            if isinstance(channel := parse_channel(name), TradeChannel)
-            and (channel.exchange, channel.symbol) == (exchange, symbol)
-        ]
-        market = {"exchange": exchange, "symbol": symbol}
-        if not found:
-            return _json(web, {"error": "no trades of this market are known", **market}, 404)
-        shown = in_order(window for windows in found for window in newest(windows, self._sizes, limit))
-        return _json(web, {**market, "windows": shown})
+        await self._complete()
+        return await self._answers.of_market(web, request, exchange, symbol, self._stale_ms())
+
+    async def events(self, web: Web, request: Request) -> Response:
+        """What changes."""
+        del web
+        no_parameters(request.query.items())
+        return await self._events.serve(request)  # type: ignore[arg-type, return-value]
+
+    # -- the worker ----------------------------------------------------------------------------------------------
 
     async def health(self, web: Web, request: Request) -> Response:
         """Liveness."""
@@ -109,29 +127,42 @@ class _Views:
         del request
         return web.bytes(generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    def _all(self, web: Web, request: Request, aggregate: Aggregate) -> Response:
-        limit = _window_limit(request)
-        by_key = windows_by_key(self._rows(), aggregate)
-        shown = in_order(window for windows in by_key.values() for window in newest(windows, self._sizes, limit))
-        return _json(web, {"windows": shown})
+    # -- the group -----------------------------------------------------------------------------------------------
 
-    def _rows(self) -> Rows:
-        for source in self._engine.sources:
-            yield from self._engine.rows(source)
+    async def _complete(self) -> None:
+        if not await self._rows.kept(ROWS_SECONDS_MAX):
+            raise RecoveringError(self._rows.missing)
+
+    def _stale_ms(self) -> int | None:
+        """Return how old the oldest rows are; None where they are fresh, and no partition is being handed over."""
+        now_ms = round(time.time() * 1e3)
+        stale_ms = max((self._age_ms(tp, now_ms) for tp in self._rows.sources), default=0)
+        return stale_ms if stale_ms > FRESH_MS_MAX or not self._engine.ready else None
+
+    def _age_ms(self, tp: TP, now_ms: int) -> int:
+        as_of_ms = self._rows.freshness[tp].as_of_ms or 0
+        # Rows that never held all there was, as under a backlog, hold at least what happened before the watermark.
+        return max(0, now_ms - max(as_of_ms, watermark_ms(self._board, *tp) or 0))
+
+    def _group_health(self) -> Mapping[str, Any]:
+        now_ms, assigned = round(time.time() * 1e3), owners(self._engine.app)
+        missing = set(self._rows.missing)
+        return group_health(
+            self._board,
+            [
+                PartitionState(
+                    *tp,
+                    owner=assigned.get(tp),
+                    recovering=tp in missing or not self._engine.ready,
+                    lag=None if tp in missing else self._rows.freshness[tp].lag,
+                    stale_ms=None if tp in missing else self._age_ms(tp, now_ms),
+                )
+                for tp in self._rows.sources
+            ],
+            now_ms,
+        )
 
 
-def _window_limit(request: Request) -> int:
-    """Read `?windows=N`; raises BadRequestError."""
-    query = request.query
-    unknown = query.keys() - {"windows"}
-    if unknown:
-        raise BadRequestError(f"no such parameter: {min(unknown)}; there is windows, from 1 to {WINDOWS_MAX}")
-    text = query.get("windows", str(WINDOWS_DEFAULT))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= WINDOWS_MAX):
-        raise BadRequestError(f"windows must be a whole number from 1 to {WINDOWS_MAX}")
-    return int(text)
-
-
-def _json(web: Web, value: Any, status: int = 200) -> Response:
-    headers = {"Cache-Control": "no-store"}
+def _json(web: Web, value: Any, status: int = 200, more: Mapping[str, str] | None = None) -> Response:
+    headers = {"Cache-Control": "no-store", **(more or {})}
     return web.bytes(msgspec.json.encode(value), content_type="application/json", status=status, headers=headers)

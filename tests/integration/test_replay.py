@@ -22,12 +22,13 @@ from processors.archive.manifest import load_manifest, store_manifest
 from processors.archive.restore import ImportSettings, restore
 from processors.pipeline import PipelineSettings
 from processors.replay import LiquidationVolume, files, replay, topics
-from processors.replay.ranges import Range, iso
+from processors.replay.ranges import Range
 from processors.replay.session import make_plan, running
 from processors.replay.settings import ReplaySettings
 from processors.windows import window_sizes
 from schemas.codec import decode_plain
 from schemas.durations import parse_duration
+from schemas.moments import iso
 from schemas.topics import Topics
 from tests.integration import recorded
 from tests.integration.processes import eventually, worker

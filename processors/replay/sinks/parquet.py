@@ -18,9 +18,9 @@ from processors.archive.manifest import sync_folder
 from processors.pipeline import PipelineSettings
 from processors.replay.kinds import final_kinds
 from processors.replay.ordered import Replayed
-from processors.replay.ranges import iso
 from processors.replay.results import ARROW_SCHEMAS, arrow_table, row
 from schemas.errors import UsageError
+from schemas.moments import iso
 
 ROWS_PER_GROUP = 20_000
 OPEN_FILES_MAX = 16

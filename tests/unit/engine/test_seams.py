@@ -100,7 +100,7 @@ async def test_fetches_from_a_node_begin_a_period_apart_and_those_from_two_nodes
         return True
 
     fetcher = SimpleNamespace(_proc_fetch_request=fetch)
-    seams.pace_fetches(fetcher)
+    seams.pace_fetches(SimpleNamespace(_fetcher=fetcher))
     for _ in range(3):
         assert await asyncio.gather(*(fetcher._proc_fetch_request(None, node, None) for node in (1, 2))) == [True, True]
     for node in (1, 2):
@@ -113,7 +113,7 @@ async def test_a_fetch_that_is_cancelled_while_it_waits_ends_like_one_that_is_ca
         return True
 
     fetcher = SimpleNamespace(_proc_fetch_request=fetch)
-    seams.pace_fetches(fetcher)
+    seams.pace_fetches(SimpleNamespace(_fetcher=fetcher))
     await fetcher._proc_fetch_request(None, 1, None)
     waiting = asyncio.ensure_future(fetcher._proc_fetch_request(None, 1, None))
     await asyncio.sleep(0)

@@ -1,7 +1,8 @@
 import pytest
 
-from processors.replay.ranges import Range, iso, parse_moment
+from processors.replay.ranges import Range
 from schemas.errors import UsageError
+from schemas.moments import iso, parse_moment
 
 NOW_MS = 1_725_416_318_379
 

@@ -1,0 +1,223 @@
+"""The rows of the whole group as they stand, by asset or channel, and as people and their systems read them. Pure.
+
+Rows come in from wherever they were committed; what goes out is encoded once for all who ask.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from processors.aggregates import AGGREGATES, Aggregate
+from processors.rows import WindowKey, decode_window, parse_window_key
+from processors.windows import WindowSize
+from schemas.channels import TRADES_PREFIX, TradeChannel, parse_channel
+
+#: (raw topic, partition), as Kafka clients name one.
+Partition = tuple[str, int]
+Row = bytes
+
+
+class Cell:
+    """One window of one partition."""
+
+    __slots__ = ("_encoded", "line", "row", "window")
+
+    def __init__(self, line: "Line", window: WindowKey, row: Row) -> None:
+        self.line, self.window, self.row = line, window, row
+        self._encoded: bytes | None = None
+
+    @property
+    def order(self) -> tuple[bool, int, int]:
+        """What answers are sorted by: open windows first, then the newest."""
+        return self.row.startswith(b"[true"), -self.window.start_ms, -self.window.size_ms
+
+    @property
+    def gone(self) -> bool:
+        """Whether the row was deleted."""
+        return not self.row
+
+    def put(self, row: Row) -> None:
+        """Take the row as it is now."""
+        self.row, self._encoded = row, None
+
+    def encoded(self, size_name: str) -> msgspec.Raw:
+        """Return the window as JSON: see `window_object`."""
+        if self._encoded is None:
+            self._encoded = msgspec.json.encode(window_object(self.window, self.row, size_name))
+        return msgspec.Raw(self._encoded)
+
+
+class Line:
+    """All windows of one asset or channel, in whichever partitions they stand."""
+
+    __slots__ = ("aggregate", "cells", "key", "version")
+
+    def __init__(self, aggregate: str, key: str) -> None:
+        self.aggregate, self.key, self.version = aggregate, key, 0
+        self.cells: dict[tuple[Partition, bytes], Cell] = {}
+
+
+class Board:
+    """All rows that are known; `version` grows with every change of a window."""
+
+    def __init__(self, sizes: Iterable[WindowSize]) -> None:
+        self.version = 0
+        self._noting = False
+        self.sizes = {size.ms: size.name for size in sizes}
+        self._cells: dict[Partition, dict[bytes, Cell]] = {}
+        self._facts: dict[Partition, dict[bytes, Row]] = {}
+        self._lines: dict[str, dict[str, Line]] = {name: {} for name in AGGREGATES}
+        self._markets: dict[str, dict[str, Line]] = {}
+        self._changed: dict[Cell, None] = {}
+
+    # -- rows in -------------------------------------------------------------------------------------------------
+
+    def replace(self, partition: Partition, rows: Mapping[bytes, Row]) -> None:
+        """Take all rows of a partition."""
+        cells = self._cells.setdefault(partition, {})
+        self._facts[partition] = {}
+        self.apply(partition, dict.fromkeys(cells.keys() - rows.keys()))
+        self.apply(partition, {key: row for key, row in rows.items() if key not in cells or cells[key].row != row})
+
+    def apply(self, partition: Partition, rows: Mapping[bytes, Row | None]) -> None:
+        """Take rows of a partition that have changed; None deletes one."""
+        cells, facts = self._cells[partition], self._facts[partition]
+        for key, row in rows.items():
+            if key in facts and row is not None:
+                facts[key] = row
+                continue
+            cell = cells.get(key)
+            if cell is None:
+                cell = self._new_cell(partition, key, row)
+                if cell is None:
+                    continue
+            elif row is None:
+                cell.put(b"")
+                del cells[key], cell.line.cells[partition, key]
+                if not cell.line.cells:
+                    self._end(cell.line)
+            else:
+                cell.put(row)
+            self.version += 1
+            cell.line.version = self.version
+            if self._noting:
+                self._changed[cell] = None
+
+    def forget(self) -> None:
+        """Drop everything."""
+        self._cells.clear()
+        self._facts.clear()
+        self._changed.clear()
+        self._markets.clear()
+        for lines in self._lines.values():
+            lines.clear()
+
+    def _new_cell(self, partition: Partition, key: bytes, row: Row | None) -> Cell | None:
+        """Enter the row of a window that was not known; keep a row that is about the partition, ignore others."""
+        window = parse_window_key(key)
+        if window is None or row is None:
+            if row is not None and key.count(b",") == 1:  # [3,"watermark"], and others of two parts
+                self._facts[partition][key] = row
+            return None
+        line = self._lines[window.aggregate].get(window.key) or self._begin(window)
+        cell = self._cells[partition][key] = line.cells[partition, key] = Cell(line, window, row)
+        return cell
+
+    def _begin(self, window: WindowKey) -> Line:
+        line = self._lines[window.aggregate][window.key] = Line(window.aggregate, window.key)
+        self._markets.setdefault(_market_of(line), {})[line.key] = line
+        return line
+
+    def _end(self, line: Line) -> None:
+        del self._lines[line.aggregate][line.key]
+        market = self._markets[_market_of(line)]
+        del market[line.key]
+        if not market:
+            del self._markets[_market_of(line)]
+
+    # -- what is known -------------------------------------------------------------------------------------------
+
+    def partitions(self) -> Iterable[Partition]:
+        """Return the partitions whose rows are known."""
+        return self._cells.keys()
+
+    def fact(self, partition: Partition, key: bytes) -> Row | None:
+        """Return a row that is about a partition; None where there is none, or the partition is not known."""
+        return self._facts.get(partition, {}).get(key)
+
+    def line(self, aggregate: Aggregate, key: str) -> Line | None:
+        """Return one asset's or channel's windows."""
+        return self._lines[aggregate.name].get(key)
+
+    def market(self, exchange: str, symbol: str) -> list[Line]:
+        """Return the windows of all channels of one market."""
+        lines = self._markets.get(f"{TRADES_PREFIX}{exchange}_{symbol}", {}).values()
+        return [line for line in lines if _is_of(line.key, exchange, symbol)]
+
+    def lines(self, aggregate: Aggregate) -> list[Line]:
+        """Return all assets' or channels' windows."""
+        return list(self._lines[aggregate.name].values())
+
+    def encoded(self, cell: Cell) -> msgspec.Raw:
+        """Return a window as JSON."""
+        return cell.encoded(self.sizes[cell.window.size_ms])
+
+    def note(self, noting: bool) -> None:
+        """Note what changes from now on, for `take_changed`; or no more."""
+        self._noting = noting
+        self._changed.clear()
+
+    def take_changed(self, limit: int) -> list[Cell]:
+        """Return at most so many windows that have changed since they were taken, those first that wait longest."""
+        taken: list[Cell] = []
+        while self._changed and len(taken) < limit:
+            cell = next(iter(self._changed))
+            del self._changed[cell]
+            if not cell.gone:
+                taken.append(cell)
+        return taken
+
+
+def newest(line: Line, sizes_ms: Iterable[int], limit: int) -> list[Cell]:
+    """Return at most `limit` windows of each size, open ones first, newest first."""
+    by_size: dict[int, list[Cell]] = {size_ms: [] for size_ms in sizes_ms}
+    for cell in line.cells.values():
+        if cell.window.size_ms in by_size:
+            by_size[cell.window.size_ms].append(cell)
+    shown = [cell for cells in by_size.values() for cell in sorted(cells, key=_order)[:limit]]
+    return sorted(shown, key=_order)
+
+
+def _market_of(line: Line) -> str:
+    """Return a trade channel's name without the smallest volume."""
+    return "" if AGGREGATES[line.aggregate].keyed_by_asset else line.key.rpartition("@")[0]
+
+
+def _is_of(channel_name: str, exchange: str, symbol: str) -> bool:
+    channel = parse_channel(channel_name)
+    return isinstance(channel, TradeChannel) and (channel.exchange, channel.symbol) == (exchange, symbol)
+
+
+def _order(cell: Cell) -> tuple[bool, int, int]:
+    return cell.order
+
+
+def window_object(window: WindowKey, row: Row, size_name: str) -> dict[str, Any]:
+    """Return a window as the routes show it.
+
+    That is the final's value as its `.avsc` has it (bounds in UTC ms, coverage null while open), with `window`, the
+    size as it was asked for, and `final`.
+    """
+    aggregate = AGGREGATES[window.aggregate]
+    final, coverage, totals = decode_window(row, aggregate.totals)
+    return {**aggregate.value(window, totals, coverage), "window": size_name, "final": final}
+
+
+def in_order(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """Return windows of any keys and sizes with the open ones first, then the newest; without sorting them all."""
+    buckets: dict[tuple[bool, int, int], list[Cell]] = {}
+    for cell in cells:
+        buckets.setdefault(cell.order, []).append(cell)
+    for order in sorted(buckets):
+        yield from buckets[order]
