@@ -1,13 +1,14 @@
 // The page: what the worker tells goes into the model, and what changed there is painted.
 
 import { json, keepToken, NotNow, TokenNeeded } from "./api.js";
-import { duration, second } from "./format.js";
-import { Health } from "./health.js";
+import { duration, plain, second } from "./format.js";
+import { fresh, Health } from "./health.js";
 import { Imbalance } from "./imbalance.js";
 import { Liquidations } from "./liquidations.js";
 import { follow } from "./live.js";
 import { Model } from "./model.js";
 import { element, setText } from "./parts.js";
+import { SPAN } from "./windows.js";
 
 const RETRY_MS = 2_000;
 
@@ -35,6 +36,10 @@ function take(name, data) {
   } else if (name === "health") {
     model.takeHealth(data);
     health.painter.want();
+    showLag(data.partitions);
+    lookForGaps();
+  } else if (name === "reset") {
+    load(); // we read too slowly, and were left out
   }
 }
 
@@ -43,25 +48,21 @@ async function load() {
   const mine = (loads += 1);
   const { name } = model.size;
   const query = `window=${encodeURIComponent(name)}`;
-  const from = model.firstMs();
   for (;;) {
     try {
       const answers = await Promise.all([
-        json(`/liquidations/?${query}&from=${from}`),
+        json(`/liquidations/?${query}&windows=${SPAN}`),
         json(`/imbalance/?${query}&windows=2`),
-        json(`/gaps/?from=${from}`),
+        loadGaps(),
       ]);
       if (mine !== loads) return;
       model.takeWindows("liquidations", answers[0].windows);
       model.takeWindows("imbalance", answers[1].windows);
-      model.heard.takeGaps(answers[2].gaps);
       for (const series of model.imbalance.series.values()) if (series.watched) loadHistory(series);
-      const staleMs = Math.max(...answers.map((answer) => answer.stale_ms ?? 0));
-      showBanner(staleMs > 0 ? `Partitions are moving between workers: some of this is ${duration(staleMs)} old.` : "");
+      showBanner("");
       element("main").ariaBusy = "false";
       for (const panel of panels) panel.painter.want();
-      if (staleMs === 0) return;
-      await pause(RETRY_MS);
+      return; // if any of it was old, what is newer comes with the events
     } catch (error) {
       if (mine !== loads || error instanceof TokenNeeded) return; // the stream's loop asks for the token
       showBanner(`Not all of it can be shown now: ${error.message}.`);
@@ -71,11 +72,39 @@ async function load() {
   }
 }
 
+/** Fetch the gaps that are over; where they cannot be read, nothing is drawn as if there were none. */
+async function loadGaps() {
+  const gaps = await json(`/gaps/?from=${model.firstMs()}`).then((answer) => answer.gaps, () => null);
+  model.heard.takeGaps(gaps);
+  for (const panel of panels) panel.painter.want();
+}
+
+/** A gap that was open and is not any more is over, and stands among the closed ones from now on. */
+let gapWasOpen = false;
+function lookForGaps() {
+  const channels = new Set(model.heard.feed.flatMap((one) => [...one.channels]));
+  const open = [...channels].some((channel) => model.heard.openGap(channel) !== null);
+  if (gapWasOpen && !open) loadGaps();
+  if (gapWasOpen || open) for (const panel of panels) panel.painter.want();
+  gapWasOpen = open;
+}
+
+/** Say so where some of it is old: a worker is gone, or catching up. */
+function showLag(partitions) {
+  const behind = partitions.filter((one) => !fresh(one));
+  const oldest = Math.max(...behind.map((one) => one.stale_ms ?? 0));
+  const names = behind.slice(0, 3).map((one) => `${plain(one.topic)} ${one.partition}`).join(", ");
+  const more = behind.length > 3 ? ` and ${behind.length - 3} more` : "";
+  const age = oldest > 0 ? `what you see of them is ${duration(oldest)} old` : "they are being recovered";
+  setText("lag", behind.length === 0 ? "" : `Behind: partitions ${names}${more}; ${age}.`);
+  element("lag").hidden = behind.length === 0;
+}
+
 /** Fetch one market's windows for the charts. */
 async function loadHistory({ first }) {
   const market = `${encodeURIComponent(first.exchange)}/${encodeURIComponent(first.symbol)}`;
   try {
-    const { windows } = await json(`/imbalance/${market}/?window=${encodeURIComponent(model.size.name)}&from=${model.firstMs()}`);
+    const { windows } = await json(`/imbalance/${market}/?window=${encodeURIComponent(model.size.name)}&windows=${SPAN}`);
     if (model.takeWindows("imbalance", windows).size > 0) imbalance.painter.want();
   } catch {
     // What was asked for together with it says so; the next connection fetches it again.
@@ -139,9 +168,9 @@ let running = null;
 function tick() {
   if (model.size === null) return;
   element("clock").firstElementChild.textContent = second(model.nowMs());
-  const before = running;
+  const begun = running !== null && running !== model.runningMs();
   running = model.runningMs();
-  if (before !== running && connected) for (const panel of panels) panel.painter.want();
+  if (begun && connected) loadGaps();
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -8,13 +8,18 @@ import { Rows } from "./rows.js";
 
 const GAPS_MAX = 20;
 const CHANNELS_NAMED = 3;
+/** Rows of a partition that are older are behind. */
+const STALE_MS = 3_000;
+
+/** Whether the rows of a partition hold all there is, or nearly. */
+export const fresh = ({ recovering, stale_ms }) => !recovering && stale_ms !== null && stale_ms <= STALE_MS;
 
 export class Health {
   constructor(model) {
     this.model = model;
     this.gaps = new Rows(element("gaps"), (gap) => gapCells(gap));
     this.connections = new Rows(element("connections"), (one) => this.connectionCells(one));
-    this.members = new Rows(element("members"), memberCells);
+    this.members = new Rows(element("members"), (one) => this.memberCells(one));
     this.partitions = new Rows(element("partitions"), (one) => this.partitionCells(one));
     this.painter = new Painter(() => this.paint());
     element("partitions-details").addEventListener("toggle", () => this.painter.want());
@@ -48,10 +53,8 @@ export class Health {
     const total = rejected.reduce((sum, [, number]) => sum + number, 0);
     const reasons = rejected.map(([reason, number]) => `${plain(reason)} ${count(number)}`).join(", ");
     setFact("health-rejected", total === 0 ? "0" : `${count(total)}: ${reasons}`, total > 0);
-    const reachable = members.filter((one) => one.reachable).length;
-    const recovering = partitions.filter((one) => one.recovering).length;
-    const recovery = recovering > 0 ? `, ${count(recovering)} partitions recovering` : "";
-    setFact("health-members", `${count(reachable)} of ${count(members.length)} answer${recovery}`, reachable < members.length || recovering > 0);
+    const moving = partitions.filter((one) => !fresh(one)).length;
+    setFact("health-members", moving === 0 ? count(members.length) : `${count(members.length)}, ${count(moving)} partitions behind`, moving > 0);
   }
 
   /** How much of the last full window was heard, of the worst channel that published one. */
@@ -86,22 +89,31 @@ export class Health {
       row.channels.add(channel);
       open.set(gap.from, row);
     }
-    const closed = heard.gaps.map((gap) => ({ ...gap, length: gap.to - gap.from }));
+    const closed = (heard.gaps ?? []).map((gap) => ({ ...gap, length: gap.to - gap.from }));
     const gaps = [...open.values(), ...closed].sort((a, b) => b.from - a.from);
     this.gaps.show(gaps.slice(0, GAPS_MAX), (gap) => `${gap.from} ${gap.to} ${[...gap.channels][0]}`);
     const more = gaps.length - GAPS_MAX;
-    setText("gaps-note", gaps.length === 0 ? "None in the time that the charts show." : more > 0 ? `and ${count(more)} older ones` : "");
+    const none = heard.gaps === null ? "The gaps cannot be read now." : "None in the time that the charts show.";
+    setText("gaps-note", gaps.length === 0 ? none : more > 0 ? `and ${count(more)} older ones` : "");
   }
 
   connectionCells({ connection, up, heard_at_ms, channels }) {
     return [plain(connection), up ? "up" : "down", `${duration(this.model.health.at_ms - heard_at_ms)} ago`, named(channels.map(channelOf))];
   }
 
-  partitionCells({ topic, partition, owner, recovering, lag, watermark_ms }) {
+  memberCells({ url, sources }) {
+    const owned = this.model.health.partitions.filter((one) => one.owner === url);
+    const behind = owned.filter((one) => !fresh(one)).length;
+    const state = behind === 0 ? "up to date" : `behind with ${count(behind)} partitions`;
+    return [plain(url), state, sources.map(([topic, partition]) => `${plain(topic)} ${partition}`).join(", ")];
+  }
+
+  partitionCells({ topic, partition, owner, recovering, stale_ms, lag, watermark_ms }) {
     const marked = watermark_ms > 0;
     return [
       `${plain(topic)} ${partition}`,
-      recovering ? `${plain(owner ?? "")} recovering` : plain(owner ?? NOTHING),
+      plain(owner ?? NOTHING),
+      recovering ? "being recovered" : stale_ms > STALE_MS ? `${duration(stale_ms)} behind` : "up to date",
       lag === null || lag === undefined ? NOTHING : count(lag),
       marked ? second(watermark_ms) : NOTHING,
       marked ? duration(this.model.health.at_ms - watermark_ms) : NOTHING,
@@ -111,9 +123,6 @@ export class Health {
 
 const gapCells = ({ from, to, length, channels, why }) =>
   [second(from), to === null ? "not over" : second(to), duration(length), named([...channels]), plain(why)];
-
-const memberCells = ({ url, reachable, sources }) =>
-  [plain(url), reachable ? "answers" : "does not answer", sources.map(([topic, partition]) => `${plain(topic)} ${partition}`).join(", ")];
 
 function named(channels) {
   const some = channels.slice(0, CHANNELS_NAMED).map(plain).join(", ");

@@ -25,20 +25,22 @@ export const channelOfWindow = (window) =>
 
 export class Heard {
   constructor() {
-    this.gaps = []; // closed: { from, to, channels: Set, why }
+    this.gaps = null; // closed: [{ from, to, channels: Set, why }]; null while they are not known
     this.feed = []; // connections: { up, heard_at_ms, channels: Set, … }
-    this.atMs = 0; // when the feed was as `feed` says, by the worker's clock
+    this.atMs = 0; // up to when `feed` holds what there was to know, by the worker's clock
     this.sinceMs = Infinity; // the earliest time of which anything is known
     this.liquidations = new Map(); // a window's start -> its coverage
   }
 
   takeGaps(gaps) {
-    this.gaps = gaps.map((gap) => ({ ...gap, channels: new Set(gap.channels.map(channelOf)) }));
-    for (const gap of gaps) this.since(gap.from);
+    this.gaps = gaps?.map((gap) => ({ ...gap, channels: new Set(gap.channels.map(channelOf)) })) ?? null;
+    for (const gap of gaps ?? []) this.since(gap.from);
   }
 
   takeHealth(health) {
-    this.atMs = health.at_ms;
+    // Every partition is sent every mark: the freshest one knows. A worker that is behind does not make a gap.
+    const stale = health.partitions.map((one) => one.stale_ms).filter((ms) => typeof ms === "number");
+    this.atMs = health.at_ms - Math.min(...stale); // -Infinity where none of them knows
     this.feed = health.feed.map((one) => ({ ...one, channels: new Set(one.channels.map(channelOf)) }));
   }
 
@@ -69,7 +71,7 @@ export class Heard {
       return this.liquidations.get(start);
     }
     const marked = this.feed.some((one) => one.channels.has(channel));
-    if (!marked || start < this.sinceMs) return null;
+    if (!marked || this.gaps === null || start < this.sinceMs) return null;
     const until = Math.min(end, this.atMs);
     if (until <= start) return null;
     return 1 - this.missedMs(channel, start, until) / (until - start);
