@@ -36,5 +36,5 @@ def create_app(settings: WorkerSettings, pipeline: PipelineSettings, raw_partiti
     engine = Engine(app, settings.bootstrap, new_step)
     for topic, table in tables_by_topic(settings.topics).items():
         engine.add_source(topic, table=table, partitions=raw_partitions[topic])
-    add_routes(engine, settings.bootstrap, pipeline.windows)
+    add_routes(engine, settings)
     return engine

@@ -1,6 +1,6 @@
 """Settings of one worker: frozen, and checked once at start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from processors.windows import WindowSize, window_sizes
@@ -27,6 +27,7 @@ class WorkerSettings:
     member: str | None = None  # static membership: this name's partitions wait for it to come back
     assume_coverage: bool = False
     schema_registry: str | None = None
+    web_token: str | None = field(default=None, repr=False)  # what the web views ask for as a bearer token
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; raises UsageError."""
@@ -44,6 +45,21 @@ class WorkerSettings:
         return window_sizes(self.windows)
 
 
+def read_token(path: Path) -> str:
+    """Return the token that stands in a file; raises UsageError, without it, where there is none."""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"--web-token-file {path} cannot be read: {reason}") from None
+    if not (_TOKEN_CHARACTERS_MIN <= len(token) <= _TOKEN_CHARACTERS_MAX and set(token) <= _TOKEN_CHARACTERS):
+        raise UsageError(
+            f"--web-token-file {path} holds no token: put 16 to 500 letters, digits, or any of -._~+/= there, "
+            "such as what 'openssl rand -hex 32' prints, and nothing else"
+        )
+    return token
+
+
 def check_delays(grace: Duration, mark_delay: Duration) -> None:
     """Refuse delays of the watermark that are too long; raises UsageError."""
     for flag, delay in (("--grace", grace), ("--mark-delay", mark_delay)):
@@ -52,3 +68,5 @@ def check_delays(grace: Duration, mark_delay: Duration) -> None:
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+_TOKEN_CHARACTERS = _NAME_CHARACTERS | frozenset("~+/=")  # what RFC 6750 lets a bearer token be made of
+_TOKEN_CHARACTERS_MIN, _TOKEN_CHARACTERS_MAX = 16, 500

@@ -19,6 +19,8 @@ from schemas.topics import TopicSpec
 
 log = structlog.get_logger(__name__)
 
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
 #: Rows are written over and over: compaction must come soon enough that recovery reads little.
 CHANGELOG_CONFIGS = (
     ("cleanup.policy", "compact"),
@@ -53,6 +55,8 @@ def run_worker(settings: WorkerSettings) -> None:
         broker=settings.bootstrap,
         web=f"http://{settings.web_host}:{settings.web_port}/",
     )
+    if settings.web_token is None and settings.web_host not in _LOOPBACK:
+        log.warning("worker.web_open", host=settings.web_host, remedy="--web-token-file asks for a token")
     _run_until_signal(engine)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from coinglass_streams import options
+from coinglass_streams.logs import hide
 from coinglass_streams.options import DurationParam, option
 from schemas.durations import Duration
 from schemas.topics import Topics
@@ -30,6 +31,11 @@ from schemas.topics import Topics
 @option("--assume-coverage", is_flag=True, help="Call windows of a stream without any marks fully covered.")
 @option("--web-host", default="127.0.0.1", help="Address of the web views.")
 @option("--web-port", type=click.IntRange(1, 65_535), default=6066, help="Port of the web views.")
+@option(
+    "--web-token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Ask for the token in this file, as a bearer token, before the web views show anything of the feed.",
+)
 def process(
     broker: str,
     topics: Topics,
@@ -43,12 +49,15 @@ def process(
     assume_coverage: bool,
     web_host: str,
     web_port: int,
+    web_token_file: Path | None,
 ) -> None:
     """Turn the raw topics into finals, tables and web views until stopped by a signal."""
-    from processors.settings import WorkerSettings
+    from processors.settings import WorkerSettings, read_token
     from processors.worker import run_worker
     from sandbox.ports import check_port_free
 
+    web_token = read_token(web_token_file) if web_token_file else None
+    hide(web_token or "")
     check_port_free(web_host, web_port, "--web-port")
     run_worker(
         WorkerSettings(
@@ -64,5 +73,6 @@ def process(
             member=member,
             assume_coverage=assume_coverage,
             schema_registry=schema_registry,
+            web_token=web_token,
         )
     )

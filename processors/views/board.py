@@ -153,7 +153,7 @@ class Board:
     def market(self, exchange: str, symbol: str) -> list[Line]:
         """Return the windows of all channels of one market."""
         lines = self._markets.get(f"{TRADES_PREFIX}{exchange}_{symbol}", {}).values()
-        return [line for line in lines if _is_of(line.key, exchange, symbol)]
+        return [line for line in lines if is_of_market(line.key, exchange, symbol)]
 
     def lines(self, aggregate: Aggregate) -> list[Line]:
         """Return all assets' or channels' windows."""
@@ -194,7 +194,8 @@ def _market_of(line: Line) -> str:
     return "" if AGGREGATES[line.aggregate].keyed_by_asset else line.key.rpartition("@")[0]
 
 
-def _is_of(channel_name: str, exchange: str, symbol: str) -> bool:
+def is_of_market(channel_name: str, exchange: str, symbol: str) -> bool:
+    """Whether a channel's trades are of this market."""
     channel = parse_channel(channel_name)
     return isinstance(channel, TradeChannel) and (channel.exchange, channel.symbol) == (exchange, symbol)
 

@@ -9,10 +9,12 @@ class Problem(Exception):  # noqa: N818 - some are the asker's error, some nobod
 
     status = 500
 
-    def __init__(self, message: str, *, retry_after_seconds: int | None = None, **details: Any) -> None:
+    def __init__(
+        self, message: str, *, retry_after_seconds: int | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        self.body: Mapping[str, Any] = {"error": message, **details}
+        self.body: Mapping[str, Any] = {"error": message, **(details or {})}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -31,6 +33,9 @@ class UnknownError(Problem):
 
     status = 404
 
+    def __init__(self, message: str, about: Mapping[str, str]) -> None:
+        super().__init__(message, details=about)
+
 
 class BusyError(Problem):
     """Too much is being asked for at once, or what is asked for takes too long."""
@@ -48,4 +53,6 @@ class RecoveringError(Problem):
 
     def __init__(self, partitions: Iterable[tuple[str, int]]) -> None:
         named = sorted(f"{topic}/{partition}" for topic, partition in partitions)
-        super().__init__(f"the state of {', '.join(named)} is being recovered", retry_after_seconds=1, recovering=named)
+        super().__init__(
+            f"the state of {', '.join(named)} is being recovered", retry_after_seconds=1, details={"recovering": named}
+        )

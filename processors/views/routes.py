@@ -1,7 +1,7 @@
 """The worker's routes on Faust's web server."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import faust
@@ -15,15 +15,18 @@ from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.engine.engine import Engine
 from processors.engine.group_rows import GroupRows
 from processors.engine.seams import owners
+from processors.settings import WorkerSettings
+from processors.views.access import add_headers, guard
 from processors.views.answers import Answers
 from processors.views.assets import Handler, asset_pages
 from processors.views.board import Board
 from processors.views.events import EventStreams
 from processors.views.health import PartitionState, group_health, watermark_ms
+from processors.views.history import FinalsHistory
 from processors.views.metrics import worker_registry
+from processors.views.openapi import document
 from processors.views.parameters import no_parameters
-from processors.views.problems import Problem, RecoveringError
-from processors.windows import WindowSize
+from processors.views.problems import RecoveringError
 
 #: How long a request waits for the rows of the whole group: to be read where nobody asked for a while.
 ROWS_SECONDS_MAX = 3.0
@@ -31,35 +34,38 @@ ROWS_SECONDS_MAX = 3.0
 FRESH_MS_MAX = 2_000
 
 
-def add_routes(engine: Engine, bootstrap: str, sizes: Iterable[WindowSize]) -> None:
+def add_routes(engine: Engine, settings: WorkerSettings) -> None:
     """Put the routes into the app, in place of Faust's own index and table pages."""
     app, web = engine.app, engine.app.web
     web.blueprints = BlueprintManager()
-    views = _Views(engine, bootstrap, tuple(sizes))
+    views, assets = _Views(engine, settings), asset_pages()
     pages: dict[str, Handler] = {
         "/liquidations/": views.liquidations,
         "/liquidations/{asset}/": views.liquidations_of_asset,
         "/imbalance/": views.imbalance,
         "/imbalance/{exchange}/{symbol}/": views.imbalance_of_market,
+        "/gaps/": views.gaps,
         "/events": views.events,
         "/health": views.health,
         "/ready": views.ready,
         "/metrics": views.metrics,
-        **asset_pages(),
+        "/openapi.json": views.openapi,
+        **assets,
     }
     for path, handler in pages.items():
         _page(app, path, handler)
         if path.endswith("/") and path != "/":
             _page(app, path.rstrip("/"), handler)
-    web.web_app.on_shutdown.append(views.close)  # type: ignore[attr-defined]
+    application: http.Application = web.web_app  # type: ignore[attr-defined]
+    # The page itself holds no data: it asks for the token, and then the other routes.
+    application.middlewares.append(guard(settings.web_token, {*assets, "/health", "/ready"}))
+    application.on_response_prepare.append(add_headers)
+    application.on_shutdown.append(views.close)
 
 
 def _page(app: faust.App, path: str, handler: Handler) -> None:
     async def view(self: Any, request: Request, **parameters: str) -> Response:
-        try:
-            return await handler(self.web, request, **parameters)
-        except Problem as problem:
-            return _json(self.web, problem.body, problem.status, problem.headers)
+        return await handler(self.web, request, **parameters)
 
     app.page(path, name=path)(view)
 
@@ -67,19 +73,22 @@ def _page(app: faust.App, path: str, handler: Handler) -> None:
 class _Views:
     """Answers for the whole group."""
 
-    def __init__(self, engine: Engine, bootstrap: str, sizes: tuple[WindowSize, ...]) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
+        self._engine, sizes, bootstrap = engine, settings.window_sizes, settings.bootstrap
         self._registry = worker_registry(engine)
         self._board = Board(sizes)
         self._rows = GroupRows(engine, bootstrap, self._board)
         self._events = EventStreams(self._board, self._rows, self._group_health)
-        self._answers = Answers(self._board, sizes)
+        self._history = FinalsHistory(bootstrap, settings.topics)
+        self._answers = Answers(self._board, self._history, sizes)
+        self._document = msgspec.json.encode(document(sizes, with_token=settings.web_token is not None))
 
     async def close(self, app: http.Application) -> None:
         """End what is open."""
         del app
         await self._events.close()
         await self._rows.close()
+        await self._history.close()
 
     # -- windows -------------------------------------------------------------------------------------------------
 
@@ -103,6 +112,10 @@ class _Views:
         await self._complete()
         return await self._answers.of_market(web, request, exchange, symbol, self._stale_ms())
 
+    async def gaps(self, web: Web, request: Request) -> Response:
+        """Times in which nobody heard a channel."""
+        return await self._answers.gaps(web, request)
+
     async def events(self, web: Web, request: Request) -> Response:
         """What changes."""
         del web
@@ -115,6 +128,11 @@ class _Views:
         """Liveness."""
         del request
         return _json(web, {"status": "ok"})
+
+    async def openapi(self, web: Web, request: Request) -> Response:
+        """Describe the routes."""
+        no_parameters(request.query.items())
+        return web.bytes(self._document, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
     async def ready(self, web: Web, request: Request) -> Response:
         """Readiness: state recovered, broker reached."""
@@ -163,6 +181,6 @@ class _Views:
         )
 
 
-def _json(web: Web, value: Any, status: int = 200, more: Mapping[str, str] | None = None) -> Response:
-    headers = {"Cache-Control": "no-store", **(more or {})}
+def _json(web: Web, value: Any, status: int = 200) -> Response:
+    headers = {"Cache-Control": "no-store"}
     return web.bytes(msgspec.json.encode(value), content_type="application/json", status=status, headers=headers)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import signal
 import socket
 import time
+import urllib.request
 import uuid
 
 import pytest
@@ -13,7 +15,7 @@ from broker.admin import connected, ensure_topics
 from schemas.codec import decode
 from schemas.durations import parse_duration
 from schemas.topics import Topics
-from tests.integration.processes import eventually, worker
+from tests.integration.processes import worker
 from tests.unit.processors.records import LIQUIDATIONS, TRADES, frame, item
 
 # Of this day, as a broker deletes records whose timestamps are older than the topic's retention.
@@ -96,7 +98,7 @@ async def test_the_web_routes_answer_as_the_contract_says(broker, tmp_path, pref
             status, headers, content = await running.get(path)
             assert (status, headers["Content-Type"]) == (404, "application/json")
             assert "error" in json.loads(content)
-        for query in ("windows=0", "windows=61", "windows=x", "windows=-1", "windows=", "limit=3", "windows=%C2%B2"):
+        for query in ("windows=0", "windows=10001", "windows=x", "windows=-1", "windows=", "limit=3", "windows=%C2%B2"):
             assert (await running.json(f"/liquidations/BTC/?{query}"))[0] == 400, query
         assert (await running.json("/health"))[0] == 200
         status, _, metrics = await running.get("/metrics")
@@ -136,26 +138,55 @@ async def test_a_worker_that_stopped_counts_everything_once_when_it_is_back(brok
         assert decode("liquidation_volume", message.value)["long_count"] == 200
 
 
-async def test_two_workers_share_the_partitions_and_one_takes_over_what_the_other_leaves(broker, tmp_path, prefix):
+async def test_either_of_two_workers_answers_for_both_and_goes_on_when_one_is_killed(broker, tmp_path, prefix):
     topics = await make_topics(broker, prefix)
     channels = [f"futures_trades@Binance_{asset}USDT@0" for asset in "ABCDEFGHIJKLMNOP"]
+
+    async def counted(running):
+        """Return how many trades of each market a worker shows; never are there fewer markets than there were."""
+        status, body = await running.json("/imbalance/?windows=1")
+        assert status == 200
+        assert len(body["windows"]) in (0, len(channels))
+        return body.get("stale_ms"), [window["sell_count"] for window in body["windows"]]
+
     async with worker(broker, tmp_path, prefix) as one, worker(broker, tmp_path, prefix) as two:
         await asyncio.gather(one.until_ready(), two.until_ready())
         await write(broker, topics, *(frame(item(M, 1.0), channel=c) for c in channels))
+        for running in (one, two):
+            await running.until("/imbalance/?windows=1", lambda status, body: len(body["windows"]) == len(channels))
+            for channel in channels:
+                status, body = await running.json(f"/imbalance/Binance/{channel.split('_')[2].split('@')[0]}/")
+                assert (status, len(body["windows"])) == (200, 1)
+        stream = await asyncio.to_thread(urllib.request.urlopen, f"{two.web}/events", timeout=10)
 
-        async def all_shown():
-            bodies = [await running.json("/imbalance/") for running in (one, two)]
-            return sum(len(body["windows"]) for _, body in bodies) == len(channels)
-
-        await eventually(all_shown)
-        assert await one.stop() == 0
+        assert await one.stop(signal.SIGKILL) == -signal.SIGKILL
         await write(broker, topics, *(frame(item(M + 1, 1.0), channel=c) for c in channels))
+        stale = []
+        async with asyncio.timeout(30):
+            while (found := await counted(two)) != (None, [2] * len(channels)):
+                stale.append(found[0])
+                await asyncio.sleep(0.1)
+        assert max(filter(None, stale)) > 4_000  # the dead one was missed after six seconds
+        told = await asyncio.to_thread(markets_told, stream, [c.split("@")[1] for c in channels])
+        assert told == {c.split("@")[1]: 2 for c in channels}
+
         await write(broker, topics, *(frame(item(M + 70_000), channel=c) for c in channels))
         finals = await read(broker, topics.trade_imbalance("1m"), len(channels), 40)
-        values = [decode("trade_imbalance", m.value) for m in finals]
         assert sorted(m.key.decode() for m in finals) == channels
-        assert [v["sell_count"] for v in values] == [2] * len(channels)
+        assert [decode("trade_imbalance", m.value)["sell_count"] for m in finals] == [2] * len(channels)
         assert await two.stop() == 0
+
+
+def markets_told(stream, markets):
+    """Read events until each market was told with two trades; return the trades last told of each."""
+    told = {}
+    while set(told) != set(markets) or set(told.values()) != {2}:
+        line = stream.readline()
+        assert line
+        if line.startswith(b'data: {"liquidations"'):
+            for window in json.loads(line[6:])["imbalance"]:
+                told[f"{window['exchange']}_{window['symbol']}"] = window["sell_count"]
+    return told
 
 
 async def test_with_a_registry_values_are_in_the_confluent_wire_format(broker, registry_url, tmp_path, prefix):
