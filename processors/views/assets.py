@@ -31,11 +31,6 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def asset_pages() -> Mapping[str, Handler]:
@@ -73,7 +68,11 @@ class _Asset:
 
     async def serve(self, web: Web, request: Request) -> Response:
         """Answer a GET; 304 to whoever has it already."""
-        headers: dict[str, Any] = {**_HEADERS, "Cache-Control": self._cache, "ETag": self._etag}
+        headers: dict[str, Any] = {
+            "Cache-Control": self._cache,
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+            "ETag": self._etag,
+        }
         if self._etag in request.headers.get("If-None-Match", ""):
             return web.bytes(b"", status=304, headers=headers)
         headers["Content-Type"] = f"{CONTENT_TYPES[self._file.suffix]}; charset=utf-8"

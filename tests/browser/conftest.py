@@ -40,9 +40,7 @@ class Complaints(list[str]):
     def listen(self, page: Page) -> None:
         page.on(
             "console",
-            lambda message: (
-                message.type in ("error", "warning") and "404" not in message.text and self.append(message.text)
-            ),
+            lambda message: message.type in ("error", "warning") and self.append(message.text),
         )
         page.on("pageerror", lambda error: self.append(f"thrown: {error}"))
         page.on("dialog", lambda dialog: self.append(f"dialog: {dialog.message}"))

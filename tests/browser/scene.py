@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaProducer
 
 from broker.admin import connected, ensure_topics
+from schemas.codec import encoder, single_object_header
 from schemas.durations import parse_duration
-from schemas.topics import Topics
+from schemas.topics import MARK_KEY, Topics
 from tests.unit.processors.records import LIQUIDATIONS, frame, item, mark
 
 MINUTE = 60_000
@@ -30,6 +31,7 @@ MARKETS = tuple(
 )
 HOSTILE = (IMG, OVERRIDE, LONG)
 HOSTILE_MARKETS = tuple(f"futures_trades@Binance_{name}@0" for name in HOSTILE)
+GAP = encoder("feed_gap", single_object_header("feed_gap"))
 CHANNELS = (LIQUIDATIONS, *MARKETS, *HOSTILE_MARKETS)
 
 
@@ -42,18 +44,11 @@ class Market:
     long_usd: dict[tuple[str, int], float] = field(default_factory=dict)  # (asset, minute's start) -> USD
     short_usd: dict[tuple[str, int], float] = field(default_factory=dict)
     net_usd: dict[tuple[str, int], float] = field(default_factory=dict)  # (channel, minute's start) -> USD
+    feed: "Feed | None" = None
 
     def minute(self, number: int) -> int:
         """Return where a minute starts."""
         return self.begin_ms + number * MINUTE
-
-
-async def make_topics(broker, prefix, *windows):
-    topics = Topics(prefix)
-    async with connected(broker) as client:
-        sizes = [parse_duration(w) for w in windows or ("1m",)]
-        await ensure_topics(client, [*topics.raw_specs(), *topics.result_specs(sizes)])
-    return topics
 
 
 class Writer:
@@ -66,7 +61,7 @@ class Writer:
         """Append records in their order; returns once they stand in the log."""
         sent = []
         for one in records:
-            if one.key == b"@mark":
+            if one.key == MARK_KEY:
                 places = [(topic, partition) for topic in self._topics.raw for partition in range(4)]
             else:
                 liquidation = one.key == LIQUIDATIONS.encode()
@@ -76,11 +71,41 @@ class Writer:
                 sent.append(await self._producer.send(topic, one.value, **options))
         await asyncio.gather(*sent)
 
-    async def beat(self):
-        """Write a mark a second, for ever: the feed is heard."""
+    async def write_gap(self, from_ms, to_ms):
+        """Write that nobody heard anything for a time."""
+        gap = {"from": from_ms, "to": to_ms, "channels": sorted(CHANNELS), "why": f"the server said {IMG}"}
+        await self._producer.send_and_wait(self._topics.feed_gaps, GAP(gap), key=b"gap", timestamp_ms=to_ms)
+
+
+class Feed:
+    """A connection that is heard: a mark a second says so."""
+
+    def __init__(self, writer, connection):
+        self._writer, self._connection = writer, connection
+        self._beating = asyncio.create_task(self._beat())
+
+    @asynccontextmanager
+    async def silence(self):
+        """Be gone for a while, and then another connection."""
+        await self.end()
+        await self._mark("down")
+        yield
+        self._connection += "'"
+        await self._mark("up")
+        self._beating = asyncio.create_task(self._beat())
+
+    async def end(self):
+        """Write no more marks."""
+        self._beating.cancel()
+        await asyncio.wait([self._beating])
+
+    async def _beat(self):
         while True:
-            await self.write(mark("alive", now_ms(), connection="two", channels=CHANNELS))
+            await self._mark("alive")
             await asyncio.sleep(1)
+
+    async def _mark(self, kind):
+        await self._writer.write(mark(kind, now_ms(), connection=self._connection, channels=CHANNELS))
 
 
 def now_ms():
@@ -88,8 +113,8 @@ def now_ms():
 
 
 @asynccontextmanager
-async def writer(broker, prefix):
-    """Make the topics of a prefix, and write to them."""
+async def writing_to(broker, prefix):
+    """Make the topics of a prefix, and yield a writer."""
     topics = Topics(prefix)
     async with connected(broker) as client:
         await ensure_topics(client, [*topics.raw_specs(), *topics.result_specs([parse_duration("1m")])])
@@ -99,20 +124,20 @@ async def writer(broker, prefix):
 
 @asynccontextmanager
 async def market_scene(broker, prefix):
-    """Write the market, and go on writing marks until the end."""
+    """Write the market, and go on hearing the feed until the end."""
     now = now_ms()
     market = Market(prefix, now - now % MINUTE - (MINUTES - 1) * MINUTE)
-    async with writer(broker, prefix) as writing:
-        await writing.write(*_records(market, now))
-        beating = asyncio.create_task(writing.beat())
+    async with writing_to(broker, prefix) as writer:
+        await writer.write(*_records(market, now))
+        await writer.write_gap(market.minute(UNHEARD.start), market.minute(UNHEARD.stop))
+        market.feed = Feed(writer, "two")
         yield market
-        beating.cancel()
+        await market.feed.end()
 
 
 def _records(market, now):
     chance = random.Random(8)
-    first_heard = market.begin_ms
-    yield mark("up", first_heard, connection="one", channels=CHANNELS)
+    yield mark("up", market.begin_ms, connection="one", channels=CHANNELS)
     for number in range(MINUTES):
         start = market.minute(number)
         if number == UNHEARD.start:

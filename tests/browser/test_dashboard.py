@@ -31,16 +31,14 @@ async def table(page, body):
     )
 
 
-async def words_of(page, minute_ms):
-    """Move the cursor to a minute by the keyboard, and return what it says."""
+async def point_at(page, minute_ms, words):
+    """Move the cursor to a minute by the keyboard, and return once it says these words."""
     chart, readout = page.locator("#liquidations-chart"), page.locator("#liquidations-readout")
     await chart.press("End")
-    for _ in range(60):
-        words = await readout.text_content()
-        if words.startswith(clock(minute_ms)):
-            return words
+    while not (await readout.text_content()).startswith(clock(minute_ms)):
+        assert await chart.get_attribute("aria-valuenow") != "0", f"{clock(minute_ms)} is not on the chart"
         await chart.press("ArrowLeft")
-    raise AssertionError(f"{clock(minute_ms)} is not on the chart")
+    await readout.filter(has_text=words).wait_for()
 
 
 def clock(ms):
@@ -95,13 +93,12 @@ async def test_nothing_keeps_people_from_using_it(shown, page, complaints, schem
     worker, _ = shown
     await page.emulate_media(color_scheme=scheme)
     await show(page, worker)
-    for details in await page.locator("details").all():
-        await details.locator("summary").click()
+    await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    await page.locator("#partitions tr").first.wait_for()
     # Plots are hidden from those axe speaks for, and their text has the colours of others; rows are alike.
     found = await Axe().run(page, context={"exclude": [[".plot"], ["tbody tr:nth-child(n+4)"]]})
     assert found.violations_count == 0, found.generate_report()
-    for details in await page.locator("details").all():
-        await details.locator("summary").click()
+    await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = false; })")
     await page.screenshot(path=SCREENSHOTS / f"{scheme}.png", full_page=True)
     assert complaints == []
 
@@ -168,6 +165,7 @@ async def test_hostile_names_are_shown_as_they_are_and_do_nothing(shown, page, c
     assert await page.locator("img, iframe, object, main script").count() == 0
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await page.locator("#market-details > summary").click()
+    await page.locator("#market-windows tr:nth-child(50)").wait_for()
     (channel,) = (one for one in HOSTILE_MARKETS if HOSTILE[1] in one)
     shown_windows = [row for row in await table(page, "market-windows") if row[1] not in (NOTHING, "0")]
     assert len(shown_windows) == sum(1 for name, _ in market.net_usd if name == channel)
@@ -177,9 +175,22 @@ async def test_hostile_names_are_shown_as_they_are_and_do_nothing(shown, page, c
 async def test_what_was_not_heard_is_drawn_as_a_gap_and_a_quiet_minute_as_zero(shown, page, complaints):
     worker, market = shown
     await show(page, worker)
-    assert "nothing was liquidated" in await words_of(page, market.minute(QUIET))
-    assert "longs $" in await words_of(page, market.minute(UNHEARD.start - 1))
-    assert "not heard; what was sent is missing" in await words_of(page, market.minute(UNHEARD.start + 1))
+    await page.locator("#health-feed", has_text="heard").wait_for()
+    await point_at(page, market.minute(QUIET), "nothing was liquidated")
+    await point_at(page, market.minute(UNHEARD.start - 1), "longs $")
+    await point_at(page, market.minute(UNHEARD.start + 1), "not heard; what was sent is missing")
     assert await page.locator("#liquidations-chart .annotation", has_text="not heard").count() == 1
     assert ASSETS[0] in await page.locator("#tile-asset").text_content()
+    assert complaints == []
+
+
+async def test_a_feed_that_is_gone_shows_as_a_gap_that_is_open(shown, page, complaints):
+    worker, market = shown
+    await show(page, worker)
+    await page.locator("#health-feed", has_text="heard, 1 connection").wait_for()
+    assert "the server said <img" in await page.locator("#gaps").text_content()
+    async with market.feed.silence():
+        await page.locator("#health-feed", has_text="not heard since").wait_for()
+        await page.locator("#gaps tr", has_text="not over").wait_for()
+    await page.locator("#health-feed", has_text="heard, 1 connection").wait_for()
     assert complaints == []

@@ -37,13 +37,14 @@ export class Imbalance {
       describe: (slot) => this.describe(slot),
       readout: element("imbalance-readout"),
     });
-    this.ranking = new Ranking(element("markets"), this.limit(), 5_000);
-    this.allRanking = new Ranking(element("all-markets"), ROWS_MAX, 1_000);
+    this.painter = new Painter(() => this.paint());
+    const again = () => this.painter.want();
+    this.ranking = new Ranking(element("markets"), this.limit(), 5_000, again);
+    this.allRanking = new Ranking(element("all-markets"), ROWS_MAX, 1_000, again);
     const choose = (id) => this.choose(id);
     this.markets = new Rows(element("markets-rows"), (series) => this.stripCells(series), chooser("market", choose, () => this.shownId()));
     this.windows = new Rows(element("market-windows"), (slot) => this.windowCells(slot));
     this.all = new Rows(element("all-markets"), (series) => this.marketCells(series));
-    this.painter = new Painter(() => this.paint());
     element("market-filter").addEventListener("input", (event) => this.find(event.target.value));
     narrow.addEventListener("change", () => this.find(this.filter));
     for (const id of ["market-details", "markets-details"]) {

@@ -22,11 +22,11 @@ export class Liquidations {
       describe: (slot) => this.describe(slot),
       readout: element("liquidations-readout"),
     });
-    this.ranking = new Ranking(element("assets"), ROWS_MAX, 1_000);
+    this.painter = new Painter(() => this.paint());
+    this.ranking = new Ranking(element("assets"), ROWS_MAX, 1_000, () => this.painter.want());
     const choose = (id) => this.choose(id);
     this.assets = new Rows(element("assets-rows"), (one) => one.texts, chooser("asset", choose, () => this.asset));
     this.table = new Rows(element("liquidations-windows"), (slot) => this.cells(slot));
-    this.painter = new Painter(() => this.paint());
     element("asset-filter").addEventListener("input", (event) => {
       this.filter = folded(event.target.value);
       this.ranking.reset();

@@ -3,11 +3,12 @@
 import { highest } from "./windows.js";
 
 export class Ranking {
-  /** place: an element that shows the ranking; everyMs: how long an order stays. */
-  constructor(place, limit, everyMs) {
-    Object.assign(this, { place, limit, everyMs });
+  /** place: an element that shows the ranking; everyMs: how long an order stays; again: asks for it once it may change. */
+  constructor(place, limit, everyMs, again) {
+    Object.assign(this, { place, limit, everyMs, again });
     this.ids = [];
     this.madeAt = -Infinity;
+    this.waiting = false;
   }
 
   /** Make a new order the next time, whoever points at it. */
@@ -21,11 +22,23 @@ export class Ranking {
     const full = standing.length === this.limit || standing.length === items.size;
     const held = full && this.place.matches(":hover, :focus-within");
     const fresh = full && performance.now() - this.madeAt < this.everyMs;
-    if (this.madeAt > -Infinity && (held || fresh)) return standing;
+    if (this.madeAt > -Infinity && (held || fresh)) {
+      this.later();
+      return standing;
+    }
     const top = highest(filtered(items.values(), fits), this.limit, rank);
     this.ids = top.map((item) => item.id);
     this.madeAt = performance.now();
     return top;
+  }
+
+  later() {
+    if (this.waiting) return;
+    this.waiting = true;
+    setTimeout(() => {
+      this.waiting = false;
+      this.again();
+    }, this.everyMs);
   }
 }
 
