@@ -3,13 +3,14 @@
 import asyncio
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from faust.web.base import Request, Response, Web
+from aiohttp import web
 
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE, Aggregate
 from processors.pipeline import AHEAD_MS_MAX
@@ -21,54 +22,46 @@ from processors.views.problems import BadRequestError, UnknownError
 from processors.windows import WindowSize
 
 #: Assets or channels that are looked at in one go, before others get their turn in the worker's loop.
-LINES_AT_ONCE = 100
+LINES_AT_ONCE = 50
 #: A list is long to make: for so long the last one is answered again.
 LIST_SECONDS = 0.1
-LISTS_KEPT_MAX = 8
+BODIES_KEPT_MAX, LISTS_KEPT_MAX = 256, 8
+
+#: Returns the assets' or channels' windows that are asked for, as they stand now.
+LinesNow = Callable[[], list[Line]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
-    """A finished answer; the tag is the same for the same content."""
+class Body:
+    """A finished answer; `tag` is the same for the same content, and none where the content is of this moment alone."""
 
     content: bytes
     csv: bool
     tag: str | None
-    made_at: float
 
 
 class Answers:
-    """Says what is known of assets and markets."""
+    """Says what is known of assets and markets; `stale_ms` is how old that is, where it has to be said."""
 
     def __init__(self, board: Board, history: FinalsHistory, sizes: tuple[WindowSize, ...]) -> None:
         self._board, self._history, self._sizes = board, history, sizes
         self._run = secrets.token_hex(4)  # versions are counted anew by each run of a worker
-        self._lists: dict[tuple[Any, ...], _Body] = {}
+        self._bodies: OrderedDict[tuple[Any, ...], Body] = OrderedDict()
+        self._lists: OrderedDict[tuple[Any, ...], tuple[float, Body]] = OrderedDict()
         self._listing = asyncio.Lock()
 
     # -- what is asked for ---------------------------------------------------------------------------------------
 
-    async def of_all(self, web: Web, request: Request, aggregate: Aggregate, stale_ms: int | None) -> Response:
+    async def of_all(self, request: web.Request, aggregate: Aggregate, stale_ms: int | None) -> web.Response:
         """All assets or markets."""
-        query, csv = self._query(request, WINDOWS_IN_TABLES), wants_csv(request.headers.get("Accept", ""))
+        query, csv = self._query(request, WINDOWS_IN_TABLES), _csv(request)
         if query.range is not None:
             everyone = Selection(aggregate, (), bool)  # no final is without a key
             finals = await self._finals(everyone, lambda: self._board.lines(aggregate), query)
-            return _respond(web, request, self._old(aggregate, {}, finals, csv, stale_ms))
-        about = aggregate.name, query, csv, stale_ms is not None
-        async with self._listing:  # one at a time: who asks the same meanwhile gets the same answer
-            body = self._lists.get(about)
-            if body is None or (body.tag != self._tag(*about) and time.monotonic() - body.made_at > LIST_SECONDS):
-                tag = None if stale_ms is not None else self._tag(*about)
-                cells = await _newest_of(self._board.lines(aggregate), query)
-                body = self._new(aggregate, {}, cells, csv, stale_ms, tag)
-                self._lists.pop(about, None)
-                self._lists[about] = body
-                if len(self._lists) > LISTS_KEPT_MAX:
-                    del self._lists[next(iter(self._lists))]
-        return _respond(web, request, body)
+            return respond(request, _of_finals(aggregate, {}, finals, csv, stale_ms))
+        return respond(request, await self._list(aggregate, query, csv, stale_ms))
 
-    async def of_asset(self, web: Web, request: Request, asset: str, stale_ms: int | None) -> Response:
+    async def of_asset(self, request: web.Request, asset: str, stale_ms: int | None) -> web.Response:
         """One asset's liquidations."""
 
         def lines() -> list[Line]:
@@ -77,63 +70,89 @@ class Answers:
 
         key = asset.encode(errors="replace")
         selection = Selection(LIQUIDATION_VOLUME, (asset,), lambda found: found == key, key)
-        return await self._of_some(web, request, selection, {"asset": asset}, lines, stale_ms)
+        return await self._of_some(request, selection, {"asset": asset}, lines, stale_ms)
 
-    async def of_market(self, web: Web, request: Request, exchange: str, symbol: str, stale_ms: int | None) -> Response:
+    async def of_market(self, request: web.Request, exchange: str, symbol: str, stale_ms: int | None) -> web.Response:
         """One market's trades, of all its channels."""
-        about = {"exchange": exchange, "symbol": symbol}
-        selection = Selection(
-            TRADE_IMBALANCE, (exchange, symbol), lambda key: is_of_market(key.decode(), exchange, symbol)
-        )
 
         def lines() -> list[Line]:
             return self._board.market(exchange, symbol)
 
-        return await self._of_some(web, request, selection, about, lines, stale_ms)
+        def holds(key: bytes) -> bool:
+            return is_of_market(key.decode(), exchange, symbol)
 
-    async def gaps(self, web: Web, request: Request) -> Response:
+        selection = Selection(TRADE_IMBALANCE, (exchange, symbol), holds)
+        return await self._of_some(request, selection, {"exchange": exchange, "symbol": symbol}, lines, stale_ms)
+
+    async def gaps(self, request: web.Request) -> web.Response:
         """Gaps of the feed that overlap a range."""
         within = parse_range(request.query.items(), _now_ms())
         gaps = [gap for gap in await self._history.gaps() if gap["from"] < within.to_ms and gap["to"] > within.from_ms]
         content = msgspec.json.encode({"gaps": gaps})
-        return _respond(web, request, _Body(content, False, _digest(content), 0.0))
+        return respond(request, Body(content, False, _digest(content)))
 
-    # -- how it is answered --------------------------------------------------------------------------------------
+    # -- from the tables -----------------------------------------------------------------------------------------
 
     async def _of_some(
         self,
-        web: Web,
-        request: Request,
+        request: web.Request,
         selection: Selection,
         about: Mapping[str, str],
-        lines_now: Callable[[], list[Line]],
+        lines: LinesNow,
         stale_ms: int | None,
-    ) -> Response:
-        query, csv = self._query(request), wants_csv(request.headers.get("Accept", ""))
+    ) -> web.Response:
+        query, csv = self._query(request), _csv(request)
         if query.range is not None or query.windows > WINDOWS_IN_TABLES:
-            finals = await self._finals(selection, lines_now, query)
-            if not finals and not lines_now():
+            finals = await self._finals(selection, lines, query)
+            if not finals and not lines():
                 raise _unknown(selection, about)
-            return _respond(web, request, self._old(selection.aggregate, about, finals, csv, stale_ms))
-        lines = lines_now()
-        if not lines:
+            return respond(request, _of_finals(selection.aggregate, about, finals, csv, stale_ms))
+        found = lines()
+        if not found:
             raise _unknown(selection, about)
-        versions = "-".join(str(line.version) for line in lines)
-        tag = None if stale_ms is not None else self._tag(query, csv, version=versions)
-        if tag is not None and _has(request, tag):
-            return _respond(web, request, _Body(b"", csv, tag, 0.0))
-        cells = [cell for line in lines for cell in newest(line, query.sizes_ms, query.windows)]
-        return _respond(web, request, self._new(selection.aggregate, about, cells, csv, stale_ms, tag))
+        version = "-".join(str(line.version) for line in found)
+        asked = selection.aggregate.name, selection.name, query, csv
+        body = self._bodies.get(asked)
+        if body is None or stale_ms is not None or body.tag != self._tag(version, csv):
+            cells = in_order(cell for line in found for cell in newest(line, query.sizes_ms, query.windows))
+            tag = self._tag(version, csv) if stale_ms is None else None
+            body = self._of_cells(selection.aggregate, about, cells, csv, stale_ms, tag)
+            _keep(self._bodies, asked, body, BODIES_KEPT_MAX)
+        return respond(request, body)
 
-    def _query(self, request: Request, windows_max: int | None = None) -> Query:
-        most = {} if windows_max is None else {"windows_max": windows_max}
-        return parse_query(request.query.items(), self._sizes, _now_ms(), **most)
+    async def _list(self, aggregate: Aggregate, query: Query, csv: bool, stale_ms: int | None) -> Body:
+        """Return all assets or markets; who asks the same at the same time gets the same answer."""
+        asked = aggregate.name, query, csv, stale_ms is not None
+        async with self._listing:
+            made_at, body = self._lists.get(asked, (0.0, None))
+            tag = self._tag(str(self._board.version), csv) if stale_ms is None else None
+            fresh = time.monotonic() - made_at < LIST_SECONDS or (
+                tag is not None and body is not None and body.tag == tag
+            )
+            if body is None or not fresh:
+                cells = await self._newest_of_all(aggregate, query)
+                body = self._of_cells(aggregate, {}, cells, csv, stale_ms, tag)
+                _keep(self._lists, asked, (time.monotonic(), body), LISTS_KEPT_MAX)
+        return body
 
-    def _tag(self, *about: Any, version: str | None = None) -> str:
-        said = version if version is not None else str(self._board.version)
-        return f"{self._run}-{_digest(repr((about, said)).encode())}"
+    async def _newest_of_all(self, aggregate: Aggregate, query: Query) -> list[Cell]:
+        """Return the windows of a list in its order, encoded; a few at a time, so that nothing else has to wait."""
+        by_order: dict[tuple[bool, int, int], list[Cell]] = {}
+        count = 0
+        for number, line in enumerate(self._board.lines(aggregate), 1):
+            for cell in newest(line, query.sizes_ms, query.windows):
+                self._board.encoded(cell)
+                by_order.setdefault(cell.order, []).append(cell)
+                count += 1
+            if count > WINDOWS_MAX:
+                raise BadRequestError(
+                    f"that is more than {WINDOWS_MAX} windows: name one asset or market, one window, or fewer windows"
+                )
+            if number % LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return [cell for order in sorted(by_order) for cell in by_order[order]]
 
-    def _new(
+    def _of_cells(
         self,
         aggregate: Aggregate,
         about: Mapping[str, str],
@@ -141,28 +160,18 @@ class Answers:
         csv: bool,
         stale_ms: int | None,
         tag: str | None,
-    ) -> _Body:
-        """Return what the tables hold."""
-        windows = [self._board.encoded(cell) for cell in in_order(cells) if not cell.gone]
+    ) -> Body:
+        windows = [self._board.encoded(cell) for cell in cells if not cell.gone]
         if csv:
-            content = windows_as_csv(aggregate, (msgspec.json.decode(bytes(window)) for window in windows))
-        else:
-            content = _json(about, windows, stale_ms)
-        return _Body(content, csv, tag, time.monotonic())
+            return Body(windows_as_csv(aggregate, (msgspec.json.decode(window) for window in windows)), csv, tag)
+        return Body(_json(about, windows, stale_ms), csv, tag)
 
-    def _old(
-        self,
-        aggregate: Aggregate,
-        about: Mapping[str, str],
-        finals: list[Final],
-        csv: bool,
-        stale_ms: int | None,
-    ) -> _Body:
-        """Return what was read from topics."""
-        content = windows_as_csv(aggregate, finals) if csv else _json(about, finals, stale_ms)
-        return _Body(content, csv, None if stale_ms is not None else _digest(content), time.monotonic())
+    def _tag(self, version: str, csv: bool) -> str:
+        return f"{self._run}-{version}{'-csv' if csv else ''}"
 
-    async def _finals(self, selection: Selection, lines: Callable[[], Iterable[Line]], query: Query) -> list[Final]:
+    # -- from the topics -----------------------------------------------------------------------------------------
+
+    async def _finals(self, selection: Selection, lines: LinesNow, query: Query) -> list[Final]:
         """Return finals from the topics, and with them what the tables have of the same range, or of the newest.
 
         The tables are looked at last: what is open there then has no final among those that were read.
@@ -179,23 +188,40 @@ class Answers:
     def _windows(self, lines: Iterable[Line], query: Query) -> list[Final]:
         """Return all that the tables have of what is asked for."""
         return [
-            msgspec.json.decode(bytes(self._board.encoded(cell)))
+            msgspec.json.decode(self._board.encoded(cell))
             for line in lines
             for cell in line.cells.values()
             if cell.window.size_ms in query.sizes_ms
             and (query.range is None or query.range.holds(cell.window.start_ms))
         ]
 
+    def _query(self, request: web.Request, windows_max: int | None = None) -> Query:
+        most = {} if windows_max is None else {"windows_max": windows_max}
+        return parse_query(request.query.items(), self._sizes, _now_ms(), **most)
+
+
+def respond(request: web.Request, body: Body) -> web.Response:
+    """Return the answer, or 304 to whoever has it already."""
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept, Authorization"}
+    if body.tag is not None:
+        headers["ETag"] = f'"{body.tag}"'
+        if headers["ETag"] in request.headers.get("If-None-Match", ""):
+            return web.Response(status=304, headers=headers)
+    headers["Content-Type"] = "text/csv; charset=utf-8; header=present" if body.csv else "application/json"
+    return web.Response(body=body.content, headers=headers)
+
+
+def _of_finals(
+    aggregate: Aggregate, about: Mapping[str, str], finals: list[Final], csv: bool, stale_ms: int | None
+) -> Body:
+    content = windows_as_csv(aggregate, finals) if csv else _json(about, finals, stale_ms)
+    return Body(content, csv, _digest(content) if stale_ms is None else None)
+
 
 def _merged(windows: list[Final], finals: list[Final]) -> list[Final]:
     """Return windows of the tables and finals, each once, in the order of all answers."""
     there = {_identity(final) for final in finals}
-    merged = [*finals, *(window for window in windows if _identity(window) not in there)]
-    return sorted(merged, key=_order)
-
-
-def _order(window: Final) -> tuple[bool, int, int]:
-    return window["final"], -window["window_start"], -window["window_end"]
+    return sorted([*finals, *(window for window in windows if _identity(window) not in there)], key=_order)
 
 
 def _identity(window: Final) -> tuple[Any, ...]:
@@ -203,17 +229,8 @@ def _identity(window: Final) -> tuple[Any, ...]:
     return *of, window["window"], window["window_start"], window["final"]
 
 
-async def _newest_of(lines: Iterable[Line], query: Query) -> list[Cell]:
-    shown: list[Cell] = []
-    for number, line in enumerate(lines, 1):
-        shown += newest(line, query.sizes_ms, query.windows)
-        if len(shown) > WINDOWS_MAX:
-            raise BadRequestError(
-                f"that is more than {WINDOWS_MAX} windows: name one asset or market, one window, or fewer windows"
-            )
-        if number % LINES_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return shown
+def _order(window: Final) -> tuple[bool, int, int]:
+    return window["final"], -window["window_start"], -window["window_end"]
 
 
 def _unknown(selection: Selection, about: Mapping[str, str]) -> UnknownError:
@@ -226,21 +243,16 @@ def _json(about: Mapping[str, str], windows: list[Any], stale_ms: int | None) ->
     return msgspec.json.encode({**about, "windows": windows, **stale})
 
 
-def _respond(web: Web, request: Request, body: _Body) -> Response:
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept, Authorization"}
-    if body.tag is not None:
-        headers["ETag"] = f'"{body.tag}"'
-        if _has(request, body.tag):
-            return web.bytes(b"", status=304, headers=headers)
-    if body.csv:
-        headers["Content-Type"] = "text/csv; charset=utf-8; header=present"
-        return web.bytes(body.content, headers=headers)
-    return web.bytes(body.content, content_type="application/json", headers=headers)
+def _keep(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any, count_max: int) -> None:
+    """Keep a value, and the last so many."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > count_max:
+        kept.popitem(last=False)
 
 
-def _has(request: Request, tag: str) -> bool:
-    """Whether the asker has an answer with this tag already."""
-    return f'"{tag}"' in request.headers.get("If-None-Match", "")
+def _csv(request: web.Request) -> bool:
+    return wants_csv(request.headers.get("Accept", ""))
 
 
 def _digest(content: bytes) -> str:

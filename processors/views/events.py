@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,14 +11,15 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from processors.aggregates import LIQUIDATION_VOLUME
-from processors.engine.group_rows import GroupRows
-from processors.views.board import Board
+from processors.views.board import Cell
+from processors.views.group import Group
 from processors.views.problems import BadRequestError, BusyError
 
 log = structlog.get_logger(__name__)
 
 STREAMS_MAX = 500
-TICK_SECONDS = 0.1
+#: Between two looks at what has changed: what is open for hours costs as often as this.
+TICK_SECONDS = 0.2
 #: Windows in one event; what does not fit waits for the next, those first that have waited longest.
 WINDOWS_MAX = 1_000
 HEALTH_SECONDS = 1.0
@@ -69,14 +70,11 @@ class Stream:
 class EventStreams:
     """All open streams of this worker, and what is sent to them."""
 
-    def __init__(self, board: Board, rows: GroupRows, health: Callable[[], Mapping[str, Any]]) -> None:
-        self._board, self._rows, self._health = board, rows, health
+    def __init__(self, group: Group) -> None:
+        self._group, self._board = group, group.board
         self._streams: set[Stream] = set()
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
-
-    def __len__(self) -> int:
-        return len(self._streams)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for events; returns when the reader is gone."""
@@ -115,7 +113,7 @@ class EventStreams:
         self._board.note(True)
         health_at = 0.0
         while self._streams:
-            self._rows.touch()
+            self._group.rows.touch()
             now = time.monotonic()
             pieces = []
             changed = self._board.take_changed(WINDOWS_MAX)
@@ -123,12 +121,12 @@ class EventStreams:
                 pieces.append(chunk(event("windows", self._windows(changed))))
             if now - health_at >= HEALTH_SECONDS:
                 health_at = now
-                pieces.append(chunk(event("health", self._health())))
+                pieces.append(chunk(event("health", self._group.health())))
             for stream in list(self._streams) if pieces else ():
                 stream.send(b"".join(pieces), now)
             await asyncio.sleep(TICK_SECONDS)
 
-    def _windows(self, changed: list[Any]) -> Mapping[str, list[msgspec.Raw]]:
+    def _windows(self, changed: list[Cell]) -> Mapping[str, list[msgspec.Raw]]:
         found: dict[str, list[msgspec.Raw]] = {"liquidations": [], "imbalance": []}
         for cell in changed:
             liquidation = cell.window.aggregate == LIQUIDATION_VOLUME.name
