@@ -13,6 +13,7 @@ from tests.unit.processors.records import frame, item
 
 MARKETS = 5_000
 PREFIX = "crowd"
+TOKEN = "a-token-of-the-tests"
 
 
 class Crowd:
@@ -22,9 +23,9 @@ class Crowd:
         self._writer, self._at_ms = writer, now_ms()
         self._broker, self._folder, self._stack = broker, folder, stack
 
-    async def start(self, port):
+    async def start(self, port, *flags):
         """Start a worker that serves the page at a port."""
-        begun = worker(self._broker, self._folder, PREFIX, "--web-port", str(port))
+        begun = worker(self._broker, self._folder, PREFIX, "--web-port", str(port), *flags)
         running = await self._stack.enter_async_context(begun)
         running.web = f"http://127.0.0.1:{port}"
         return running
@@ -47,9 +48,11 @@ class Crowd:
 @pytest.fixture(scope="module")
 async def crowd(broker, tmp_path_factory):
     async with writing_to(broker, PREFIX) as writer, AsyncExitStack() as stack:
-        crowd = Crowd(broker, tmp_path_factory.mktemp("crowd"), writer, stack)
-        ports = free_port(in_a_row=2)
-        crowd.serving, crowd.other = await asyncio.gather(crowd.start(ports), crowd.start(ports + 1))
+        folder, port = tmp_path_factory.mktemp("crowd"), free_port(in_a_row=2)
+        (folder / "token").write_text(f"{TOKEN}\n")
+        crowd = Crowd(broker, folder, writer, stack)
+        guarded = crowd.start(port + 1, "--web-token-file", str(folder / "token"))
+        crowd.serving, crowd.other = await asyncio.gather(crowd.start(port), guarded)
         await asyncio.gather(crowd.serving.until_ready(), crowd.other.until_ready())
         await crowd.liquidate(1_000_000.0)
         await crowd.trade(1_000.0)
@@ -79,6 +82,21 @@ async def test_5000_markets_do_not_stall_it(crowd, page, complaints):
     assert await page.locator("*").count() < 6_000
     assert max(await page.evaluate("window.tasks"), default=0) < 400  # ms; a bound against stalls, not a measurement
     assert complaints == []
+
+
+async def test_a_worker_with_a_token_shows_nothing_without_it(crowd, page, complaints):
+    await page.goto(crowd.other.web)
+    await page.locator("#token-form").wait_for()
+    assert not await page.locator("main").is_visible()
+    await page.locator("#token").fill("wrong")
+    await page.keyboard.press("Enter")
+    await page.locator("#token-said", has_text="refused").wait_for()
+    await page.locator("#token").fill(TOKEN)
+    await page.keyboard.press("Enter")
+    await page.locator("#tile-long", has_text="$").wait_for()
+    assert not await page.locator("#token-form").is_visible()
+    assert TOKEN not in page.url
+    assert [text for text in complaints if "401" not in text] == []
 
 
 async def test_the_page_of_one_worker_goes_on_when_the_other_is_killed(crowd, page, complaints):

@@ -106,7 +106,9 @@ async def test_quiet_missing_and_unknown_are_told_apart(run):
             at_ms: 20 * M,
             partitions: [{ stale_ms: 90000 }, { stale_ms: 0 }, { stale_ms: null }],
             feed: [{
-                up: true, heard_at_ms: 20 * M - 1000, channels: ["liquidationOrders", "futures_trades@Gate_BTC_USDT@10000"],
+                up: true,
+                heard_at_ms: 20 * M - 1000,
+                channels: ["liquidationOrders", "futures_trades@Gate_BTC_USDT@10000"],
             }],
         });
         out.push(

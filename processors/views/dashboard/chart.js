@@ -6,13 +6,9 @@ import { Painter } from "./painter.js";
 const COLOURS = ["long", "short", "even", "text", "muted", "grid", "surface", "hatch"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** Resolves with plotly once its script is there; it is large, and the numbers don't wait for it. */
-const plotly = new Promise((resolve, reject) => {
-  if (window.Plotly !== undefined) return resolve(window.Plotly);
-  const script = document.getElementById("plotly");
-  script.addEventListener("load", () => resolve(window.Plotly));
-  script.addEventListener("error", () => reject(new Error("the charts' script could not be loaded")));
-});
+/** Plotly, once it is there. Its script is large: it is asked for when the first numbers are on the page. */
+let loading = null;
+const plotly = () => (loading ??= import("./plotly.min.js").then(() => window.Plotly));
 
 /** One cursor for all charts: where the window under it begins, UTC ms; null while it follows the running one. */
 class Cursor extends EventTarget {
@@ -32,13 +28,14 @@ export class Chart {
    * slots     () -> the slots that the chart shows
    * describe  (slot) -> what the numbers at the cursor are, in words
    * readout   an element for these words
+   * everyMs   how often it is drawn at most
    */
-  constructor(root, { figure, slots, describe, readout, margin = MARGIN }) {
+  constructor(root, { figure, slots, describe, readout, margin = MARGIN, everyMs = 100 }) {
     Object.assign(this, { root, figure, slots, describe, readout, margin });
     this.plot = root.querySelector(".plot");
     this.mark = root.querySelector(".cursor");
     this.seen = false;
-    this.painter = new Painter(() => this.draw(), 100);
+    this.painter = new Painter(() => this.draw(), everyMs);
     const near = { rootMargin: "50%" }; // what is about to be scrolled into view is drawn already
     new IntersectionObserver(([entry]) => {
       this.seen = entry.isIntersecting;
@@ -50,15 +47,6 @@ export class Chart {
     root.addEventListener("keydown", (event) => this.key(event));
     root.addEventListener("pointermove", (event) => this.hover(event));
     root.addEventListener("pointerleave", () => cursor.move(null));
-    plotly.then(
-      (library) => {
-        this.library = library;
-        this.want();
-      },
-      (error) => {
-        this.plot.textContent = `${error.message}; the numbers are below`;
-      },
-    );
   }
 
   /** Draw before long; at once if nothing was drawn for a while. */
@@ -68,7 +56,7 @@ export class Chart {
 
   draw() {
     this.point();
-    if (this.library === undefined) return;
+    if (this.library === undefined) return this.load();
     const width = this.root.clientWidth;
     const style = getComputedStyle(this.root);
     const colours = Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
@@ -77,6 +65,15 @@ export class Chart {
     if (figure === null) return;
     this.library.react(this.plot, figure.data, figure.layout, { staticPlot: true });
     this.root.dataset.drawn = String(Number(this.root.dataset.drawn ?? 0) + 1);
+  }
+
+  async load() {
+    try {
+      this.library = await plotly();
+      this.want();
+    } catch {
+      this.plot.textContent = "The charts' script could not be loaded; the numbers are in the tables.";
+    }
   }
 
   /** Put the cursor where it is, and its numbers into words. */

@@ -29,6 +29,7 @@ export class Imbalance {
       slots: () => this.slots,
       describe: (slot) => this.describe(slot),
       readout: element("imbalance-readout"),
+      everyMs: 400,
       margin: STRIP_MARGIN,
     });
     this.line = new Chart(element("line-chart"), {
@@ -36,6 +37,7 @@ export class Imbalance {
       slots: () => this.slots,
       describe: (slot) => this.describe(slot),
       readout: element("imbalance-readout"),
+      everyMs: 400,
     });
     this.painter = new Painter(() => this.paint());
     const again = () => this.painter.want();

@@ -1,6 +1,6 @@
-// When to paint: once for many changes, in an animation frame, and never for more than a fifth of the time.
+// When to paint: once for many changes, in an animation frame, and never for more than a third of the time.
 
-const REST = 4; // times what the last painting took
+const REST = 2; // times what the last painting took
 
 export class Painter {
   /** paint is called at most once in `everyMs`. */
