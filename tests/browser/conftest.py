@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
 
 from tests.browser.scene import Market, market_scene
 from tests.integration.processes import Worker, worker
@@ -38,12 +38,15 @@ class Complaints(list[str]):
     """What a page said to its console, threw, or tried against its Content-Security-Policy."""
 
     def listen(self, page: Page) -> None:
-        page.on(
-            "console",
-            lambda message: message.type in ("error", "warning") and self.append(message.text),
-        )
+        """Take note of all that this page says."""
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.append(f"thrown: {error}"))
         page.on("dialog", lambda dialog: self.append(f"dialog: {dialog.message}"))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        # Chromium looks for an icon of its own where a page names none, as JSON does.
+        if message.type in ("error", "warning") and not message.location["url"].endswith("/favicon.ico"):
+            self.append(message.text)
 
 
 @pytest.fixture

@@ -145,13 +145,17 @@ async def test_a_silent_feed_is_a_gap_that_is_open_unless_the_worker_is_behind(r
             heard.takeGaps([]);
             const feed = [{ up, heard_at_ms: 1000000 - heardAgoMs, channels: ["liquidationOrders"] }];
             heard.takeHealth({ at_ms: 1000000, partitions: [{ stale_ms: staleMs }], feed });
-            return heard.openGap("liquidations");
+            return heard.openGaps().map(({ from, to, channels }) => [from, to, ...channels]);
         };
-        const cases = [[true, 2000, 0], [true, 6000, 0], [false, 2000, 0], [true, 6000, 5000], [true, 6000, null]];
+        const cases = [
+            [true, 2000, 0], [true, 6000, 0], [false, 2000, 0],
+            [true, 6000, 5000], [false, 20000, 19500], [false, 20000, null],
+        ];
         return cases.map((one) => open(...one));
         """,
     )
-    assert gaps == [None, {"from": 994_000, "to": 1_000_000}, {"from": 998_000, "to": 1_000_000}, None, None]
+    silent, down = ([since, 1_000_000, "liquidations"] for since in (994_000, 998_000))
+    assert gaps == [[], [silent], [down], [], [], []]
 
 
 async def test_events_are_read_however_they_are_cut(run):

@@ -81,7 +81,7 @@ export class Chart {
     const slots = this.slots();
     if (slots.length === 0) return;
     const at = Math.max(0, cursor.at === null ? slots.length - 1 : slots.findIndex((slot) => slot.start === cursor.at));
-    const inner = this.root.clientWidth - this.margin.left - this.margin.right;
+    const inner = this.innerWidth();
     this.mark.style.left = `${this.margin.left + (inner * at) / slots.length}px`;
     this.mark.style.width = `${inner / slots.length}px`;
     const words = this.describe(slots[at]);
@@ -94,18 +94,24 @@ export class Chart {
     const slots = this.slots();
     if (slots.length === 0 || event.target !== this.root) return;
     const at = cursor.at === null ? slots.length - 1 : slots.findIndex((slot) => slot.start === cursor.at);
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: slots.length - 1 };
+    const last = slots.length - 1;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: last };
     if (event.key === "Escape") return cursor.move(null);
     if (!(event.key in to)) return;
     event.preventDefault();
-    const place = Math.min(slots.length - 1, Math.max(0, to[event.key]));
-    cursor.move(place === slots.length - 1 ? null : slots[place].start);
+    const place = Math.min(last, Math.max(0, to[event.key]));
+    cursor.move(place === last ? null : slots[place].start);
   }
 
   hover(event) {
     const slots = this.slots();
-    const inner = this.root.clientWidth - this.margin.left - this.margin.right;
-    const at = Math.floor(((event.clientX - this.root.getBoundingClientRect().left - this.margin.left) / inner) * slots.length);
+    const across = event.clientX - this.root.getBoundingClientRect().left - this.margin.left;
+    const at = Math.floor((across / this.innerWidth()) * slots.length);
     cursor.move(slots[at]?.start ?? null);
+  }
+
+  /** Pixels between the plot's margins. */
+  innerWidth() {
+    return this.root.clientWidth - this.margin.left - this.margin.right;
   }
 }

@@ -82,8 +82,7 @@ async function loadGaps() {
 /** A gap that was open and is not any more is over, and stands among the closed ones from now on. */
 let gapWasOpen = false;
 function lookForGaps() {
-  const channels = new Set(model.heard.feed.flatMap((one) => [...one.channels]));
-  const open = [...channels].some((channel) => model.heard.openGap(channel) !== null);
+  const open = model.heard.open.size > 0;
   if (gapWasOpen && !open) loadGaps();
   if (gapWasOpen || open) for (const panel of panels) panel.painter.want();
   gapWasOpen = open;
@@ -104,7 +103,8 @@ function showLag(partitions) {
 async function loadHistory({ first }) {
   const market = `${encodeURIComponent(first.exchange)}/${encodeURIComponent(first.symbol)}`;
   try {
-    const { windows } = await json(`/imbalance/${market}/?window=${encodeURIComponent(model.size.name)}&windows=${SPAN}`);
+    const query = `window=${encodeURIComponent(model.size.name)}&windows=${SPAN}`;
+    const { windows } = await json(`/imbalance/${market}/?${query}`);
     if (model.takeWindows("imbalance", windows).size > 0) imbalance.painter.want();
   } catch {
     // What was asked for together with it says so; the next connection fetches it again.
@@ -135,11 +135,16 @@ function showState(kind, detail) {
   element("state").dataset.state = kind;
   element("token-form").hidden = kind !== "token";
   element("main").classList.toggle("stale", !live);
+  if (kind === "token") setText("token-said", detail);
+  setText("state-text", inWords(kind, detail));
+}
+
+function inWords(kind, detail) {
   const shown = since === null ? "" : `; what you see is from ${second(since)} UTC`;
-  if (kind === "waiting") setText("state-text", `not connected, trying again in ${duration(detail.retryMs)}${shown} (${detail.message})`);
-  else if (kind === "token") setText("token-said", detail);
-  else setText("state-text", live ? "live" : `connecting…${shown}`);
-  if (kind === "token") setText("state-text", "a token is needed");
+  if (kind === "live") return "live";
+  if (kind === "token") return "a token is needed";
+  if (kind === "connecting") return `connecting…${shown}`;
+  return `not connected, trying again in ${duration(detail.retryMs)}${shown} (${detail.message})`;
 }
 
 function showBanner(text) {

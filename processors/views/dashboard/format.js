@@ -1,9 +1,13 @@
 // Numbers, times and names as people read them. Pure.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const shares = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-const signedShares = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0, signDisplay: "exceptZero" });
+const signedShares = new Intl.NumberFormat("en", {
+  style: "percent",
+  maximumFractionDigits: 0,
+  signDisplay: "exceptZero",
+});
 const prices = new Intl.NumberFormat("en", { maximumSignificantDigits: 8 });
 const fewDigits = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
@@ -14,7 +18,8 @@ export const NOTHING = "–";
 const DIGITS_END = 1e15;
 
 export const usd = (value) => (Math.abs(value) < DIGITS_END ? whole.format(value) : value.toExponential(2));
-export const compactUsd = (value) => (Math.abs(value) < DIGITS_END ? `$${short.format(value)}` : `$${value.toExponential(1)}`);
+export const compactUsd = (value) =>
+  `$${Math.abs(value) < DIGITS_END ? compact.format(value) : value.toExponential(1)}`;
 export const count = (value) => whole.format(value);
 export const price = (value) =>
   value >= 1e-6 && value < DIGITS_END ? prices.format(value) : value.toExponential(4);
@@ -42,8 +47,9 @@ export function duration(ms) {
  * A name from outside, with nothing in it that hides or turns text: control, format and private characters, unpaired
  * surrogates and line ends are spelled out, so that a right-to-left override is seen and not obeyed.
  */
-export const plain = (name) =>
-  String(name).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+export const plain = (name) => String(name).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, spelledOut);
+
+const spelledOut = (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 
 export const marketName = ({ exchange, symbol, min_vol_usd }) =>
   `${plain(exchange)} ${plain(symbol)}${min_vol_usd > 0 ? ` ≥ ${compactUsd(min_vol_usd)}` : ""}`;

@@ -17,7 +17,7 @@ export const fresh = ({ recovering, stale_ms }) => !recovering && stale_ms !== n
 export class Health {
   constructor(model) {
     this.model = model;
-    this.gaps = new Rows(element("gaps"), (gap) => gapCells(gap));
+    this.gaps = new Rows(element("gaps"), gapCells);
     this.connections = new Rows(element("connections"), (one) => this.connectionCells(one));
     this.members = new Rows(element("members"), (one) => this.memberCells(one));
     this.partitions = new Rows(element("partitions"), (one) => this.partitionCells(one));
@@ -37,15 +37,13 @@ export class Health {
   }
 
   paintFacts({ at_ms, feed, members, partitions, counts }) {
-    const up = feed.filter((one) => one.up && at_ms - one.heard_at_ms < 5_000).length;
-    const heardAt = Math.max(...feed.map((one) => one.heard_at_ms));
-    const feedText = feed.length === 0 ? "no marks: nobody can say" : up > 0 ? `heard, ${count(up)} connection${up > 1 ? "s" : ""}` : `not heard since ${second(heardAt)} UTC`;
-    setFact("health-feed", feedText, feed.length > 0 && up === 0);
+    setFact("health-feed", ...this.feed(feed));
     setFact("health-coverage", ...this.coverage());
     const lag = partitions.reduce((sum, one) => sum + (one.lag ?? 0), 0);
     setFact("health-lag", `${count(lag)} records`, lag > 10_000);
-    const behind = Math.max(...partitions.filter((one) => one.watermark_ms > 0).map((one) => at_ms - one.watermark_ms));
-    setFact("health-watermark", Number.isFinite(behind) ? duration(behind) : NOTHING, behind > 60_000);
+    const marked = partitions.filter((one) => one.watermark_ms > 0);
+    const delay = Math.max(...marked.map((one) => at_ms - one.watermark_ms));
+    setFact("health-watermark", marked.length > 0 ? duration(delay) : NOTHING, delay > 60_000);
     const rate = this.model.framesPerSecond;
     setFact("health-frames", `${count(counts.frames)}${rate === null ? "" : `, ${count(rate)} a second`}`);
     setFact("health-late", count(counts.late ?? 0), counts.late > 0);
@@ -53,8 +51,18 @@ export class Health {
     const total = rejected.reduce((sum, [, number]) => sum + number, 0);
     const reasons = rejected.map(([reason, number]) => `${plain(reason)} ${count(number)}`).join(", ");
     setFact("health-rejected", total === 0 ? "0" : `${count(total)}: ${reasons}`, total > 0);
-    const moving = partitions.filter((one) => !fresh(one)).length;
-    setFact("health-members", moving === 0 ? count(members.length) : `${count(members.length)}, ${count(moving)} partitions behind`, moving > 0);
+    const behind = partitions.filter((one) => !fresh(one)).length;
+    const andBehind = behind === 0 ? "" : `, ${count(behind)} partitions behind`;
+    setFact("health-members", `${count(members.length)}${andBehind}`, behind > 0);
+  }
+
+  feed(connections) {
+    const { channels, open } = this.model.heard;
+    if (channels.size === 0) return ["no marks: nobody can say"];
+    if (open.size === channels.size) return [`not heard since ${second(Math.max(...open.values()))} UTC`, true];
+    if (open.size > 0) return [`${count(open.size)} of ${count(channels.size)} channels not heard`, true];
+    const up = connections.filter((one) => one.up).length;
+    return [`heard, ${count(up)} connection${up > 1 ? "s" : ""}`];
   }
 
   /** How much of the last full window was heard, of the worst channel that published one. */
@@ -80,25 +88,17 @@ export class Health {
 
   paintGaps() {
     const { heard } = this.model;
-    const channels = new Set(heard.feed.flatMap((one) => [...one.channels]));
-    const open = new Map(); // gaps that began together are one row
-    for (const channel of channels) {
-      const gap = heard.openGap(channel);
-      if (gap === null) continue;
-      const row = open.get(gap.from) ?? { ...gap, to: null, length: gap.to - gap.from, channels: new Set(), why: "" };
-      row.channels.add(channel);
-      open.set(gap.from, row);
-    }
-    const closed = (heard.gaps ?? []).map((gap) => ({ ...gap, length: gap.to - gap.from }));
-    const gaps = [...open.values(), ...closed].sort((a, b) => b.from - a.from);
-    this.gaps.show(gaps.slice(0, GAPS_MAX), (gap) => `${gap.from} ${gap.to} ${[...gap.channels][0]}`);
+    const open = heard.openGaps().map((gap) => ({ ...gap, open: true, why: "" }));
+    const gaps = [...open, ...(heard.gaps ?? [])].sort((a, b) => b.from - a.from);
+    this.gaps.show(gaps.slice(0, GAPS_MAX), (gap) => `${gap.from} ${gap.open} ${[...gap.channels][0]}`);
     const more = gaps.length - GAPS_MAX;
     const none = heard.gaps === null ? "The gaps cannot be read now." : "None in the time that the charts show.";
     setText("gaps-note", gaps.length === 0 ? none : more > 0 ? `and ${count(more)} older ones` : "");
   }
 
   connectionCells({ connection, up, heard_at_ms, channels }) {
-    return [plain(connection), up ? "up" : "down", `${duration(this.model.health.at_ms - heard_at_ms)} ago`, named(channels.map(channelOf))];
+    const ago = `${duration(this.model.health.at_ms - heard_at_ms)} ago`;
+    return [plain(connection), up ? "up" : "down", ago, named(channels.map(channelOf))];
   }
 
   memberCells({ url, sources }) {
@@ -121,8 +121,8 @@ export class Health {
   }
 }
 
-const gapCells = ({ from, to, length, channels, why }) =>
-  [second(from), to === null ? "not over" : second(to), duration(length), named([...channels]), plain(why)];
+const gapCells = ({ from, to, open, channels, why }) =>
+  [second(from), open ? "not over" : second(to), duration(to - from), named([...channels]), plain(why)];
 
 function named(channels) {
   const some = channels.slice(0, CHANNELS_NAMED).map(plain).join(", ");

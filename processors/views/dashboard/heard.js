@@ -26,8 +26,9 @@ export const channelOfWindow = (window) =>
 export class Heard {
   constructor() {
     this.gaps = null; // closed: [{ from, to, channels: Set, why }]; null while they are not known
-    this.feed = []; // connections: { up, heard_at_ms, channels: Set, … }
-    this.atMs = 0; // up to when `feed` holds what there was to know, by the worker's clock
+    this.channels = new Map(); // channel -> when it was last heard, of all that a connection is there for
+    this.open = new Map(); // channel -> where its gap began, of those that are not heard now
+    this.atMs = 0; // up to when all this holds what there was to know, by the worker's clock
     this.sinceMs = Infinity; // the earliest time of which anything is known
     this.liquidations = new Map(); // a window's start -> its coverage
   }
@@ -37,11 +38,24 @@ export class Heard {
     for (const gap of gaps ?? []) this.since(gap.from);
   }
 
-  takeHealth(health) {
+  takeHealth({ at_ms, feed, partitions }) {
     // Every partition is sent every mark: the freshest one knows. A worker that is behind does not make a gap.
-    const stale = health.partitions.map((one) => one.stale_ms).filter((ms) => typeof ms === "number");
-    this.atMs = health.at_ms - Math.min(...stale); // -Infinity where none of them knows
-    this.feed = health.feed.map((one) => ({ ...one, channels: new Set(one.channels.map(channelOf)) }));
+    const stale = partitions.map((one) => one.stale_ms).filter((ms) => typeof ms === "number");
+    this.atMs = at_ms - Math.min(...stale); // -Infinity where none of them knows
+    this.channels.clear();
+    this.open.clear();
+    for (const one of feed) {
+      for (const name of one.channels) {
+        const channel = channelOf(name);
+        this.channels.set(channel, Math.max(one.heard_at_ms, this.channels.get(channel) ?? 0));
+      }
+    }
+    const up = new Set(feed.filter((one) => one.up).flatMap((one) => one.channels.map(channelOf)));
+    const behind = at_ms - this.atMs > SILENT_MS;
+    for (const [channel, heardMs] of this.channels) {
+      const down = !behind && !up.has(channel);
+      if (down || this.atMs - heardMs > SILENT_MS) this.open.set(channel, heardMs);
+    }
   }
 
   takeWindow(window) {
@@ -55,13 +69,14 @@ export class Heard {
     this.sinceMs = Math.min(this.sinceMs, ms);
   }
 
-  /** The gap of a channel that has not ended: { from, to: now }; null where it is heard. */
-  openGap(channel) {
-    const listening = this.feed.filter((one) => one.channels.has(channel));
-    if (listening.length === 0) return null;
-    const heardMs = Math.max(...listening.map((one) => one.heard_at_ms));
-    const heard = listening.some((one) => one.up) && this.atMs - heardMs <= SILENT_MS;
-    return heard ? null : { from: heardMs, to: this.atMs };
+  /** The gaps that have not ended: [{ from, to: now, channels: Set }], those together that began together. */
+  openGaps() {
+    const gaps = new Map();
+    for (const [channel, from] of this.open) {
+      if (!gaps.has(from)) gaps.set(from, { from, to: this.atMs, channels: new Set() });
+      gaps.get(from).channels.add(channel);
+    }
+    return [...gaps.values()];
   }
 
   /** The share of `[start, end)` in which a channel was heard, 0 to 1; null where nobody can say. */
@@ -70,17 +85,15 @@ export class Heard {
     if (window === undefined && channel === LIQUIDATIONS && this.liquidations.has(start)) {
       return this.liquidations.get(start);
     }
-    const marked = this.feed.some((one) => one.channels.has(channel));
-    if (!marked || this.gaps === null || start < this.sinceMs) return null;
+    if (!this.channels.has(channel) || this.gaps === null || start < this.sinceMs) return null;
     const until = Math.min(end, this.atMs);
     if (until <= start) return null;
     return 1 - this.missedMs(channel, start, until) / (until - start);
   }
 
   missedMs(channel, start, end) {
-    const open = this.openGap(channel);
     const gaps = this.gaps.filter((gap) => gap.channels.has(channel));
-    if (open !== null) gaps.push(open);
+    if (this.open.has(channel)) gaps.push({ from: this.open.get(channel), to: this.atMs });
     gaps.sort((a, b) => a.from - b.from);
     let missed = 0;
     let reached = start;

@@ -4,10 +4,10 @@ import { Chart } from "./chart.js";
 import { line, strip, STRIP_MARGIN } from "./figures.js";
 import { compactUsd, count, marketName, NOTHING, price, share, signedShare, usd, windowTime } from "./format.js";
 import { Painter } from "./painter.js";
+import { chooser, element, folded, HEIGHT, heardInWords, setText } from "./parts.js";
 import { Ranking } from "./ranking.js";
 import { Rows, ROWS_MAX } from "./rows.js";
 import { sumFrom } from "./windows.js";
-import { chooser, element, folded, HEIGHT, heardInWords, setText } from "./parts.js";
 
 const STRIP_ROWS = 12;
 const STRIP_ROWS_NARROW = 8;
@@ -43,8 +43,8 @@ export class Imbalance {
     const again = () => this.painter.want();
     this.ranking = new Ranking(element("markets"), this.limit(), 5_000, again);
     this.allRanking = new Ranking(element("all-markets"), ROWS_MAX, 1_000, again);
-    const choose = (id) => this.choose(id);
-    this.markets = new Rows(element("markets-rows"), (series) => this.stripCells(series), chooser("market", choose, () => this.shownId()));
+    const begin = chooser("market", (id) => this.choose(id), () => this.shownId());
+    this.markets = new Rows(element("markets-rows"), (series) => this.stripCells(series), begin);
     this.windows = new Rows(element("market-windows"), (slot) => this.windowCells(slot));
     this.all = new Rows(element("all-markets"), (series) => this.marketCells(series));
     element("market-filter").addEventListener("input", (event) => this.find(event.target.value));
@@ -123,14 +123,15 @@ export class Imbalance {
 
   paintTile(first, volume) {
     if (this.filter !== "") return;
-    setText("tile-market", first === undefined ? NOTHING : this.name(first));
-    setText("tile-market-note", first === undefined ? NOTHING : `${compactUsd(volume(first))} in this window and the last`);
+    setText("tile-market", first ? this.name(first) : NOTHING);
+    setText("tile-market-note", first ? `${compactUsd(volume(first))} in this window and the last` : NOTHING);
   }
 
   paintAll(all, volume, fits) {
     const shown = this.allRanking.of(all, volume, fits);
     this.all.show(shown, (series) => series.id);
-    setText("all-markets-note", `${count(shown.length)} of ${count(all.size)} markets shown${shown.length < all.size ? "; the filter above reaches the others" : ""}`);
+    const orFind = shown.length < all.size ? "; the filter above reaches the others" : "";
+    setText("all-markets-note", `${count(shown.length)} of ${count(all.size)} markets shown${orFind}`);
   }
 
   newestOf(series) {
@@ -142,8 +143,9 @@ export class Imbalance {
   }
 
   stripCells(series) {
-    const running = series.windows.get(this.model.runningMs()) ?? series.windows.get(this.model.runningMs() - this.model.size.ms);
-    return [this.name(series), running === undefined ? NOTHING : signedShare(running.imbalance)];
+    const running = this.model.runningMs();
+    const now = series.windows.get(running) ?? series.windows.get(running - this.model.size.ms);
+    return [this.name(series), now === undefined ? NOTHING : signedShare(now.imbalance)];
   }
 
   marketCells(series) {
@@ -161,19 +163,30 @@ export class Imbalance {
   }
 
   windowCells({ start, window, heard, state }) {
-    const numbers = window === undefined
-      ? [...Array(2).fill(state === "quiet" ? "0" : NOTHING), ...Array(6).fill(NOTHING)]
-      : [usd(window.buy_usd), usd(window.sell_usd), signedShare(window.imbalance), ...["open", "high", "low", "close", "vwap"].map((field) => price(window[field]))];
+    const none = state === "quiet" ? "0" : NOTHING;
+    const numbers = [none, none, NOTHING, ...PRICES.map(() => NOTHING)];
+    if (window !== undefined) {
+      numbers.splice(0, 3, usd(window.buy_usd), usd(window.sell_usd), signedShare(window.imbalance));
+      numbers.splice(3, PRICES.length, ...PRICES.map((field) => price(window[field])));
+    }
     return [windowTime(start, this.model.size.ms), ...numbers, share(heard), state];
   }
 
   describe({ start, window, heard, state }) {
     const when = `${windowTime(start, this.model.size.ms)} UTC`;
     if (window === undefined) return `${when}: ${WITHOUT[state]}`;
-    const running = state === "running" ? ", still running" : "";
-    return `${when}${running}: ${signedShare(window.imbalance)}, bought ${compactUsd(window.buy_usd)}, sold ${compactUsd(window.sell_usd)}, close ${price(window.close)}, ${heardInWords(heard)}`;
+    const said = [
+      signedShare(window.imbalance),
+      `bought ${compactUsd(window.buy_usd)}`,
+      `sold ${compactUsd(window.sell_usd)}`,
+      `close ${price(window.close)}`,
+      heardInWords(heard),
+    ];
+    return `${when}${state === "running" ? ", still running" : ""}: ${said.join(", ")}`;
   }
 }
+
+const PRICES = ["open", "high", "low", "close", "vwap"];
 
 const WITHOUT = {
   quiet: "nothing was traded at this size",

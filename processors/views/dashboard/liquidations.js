@@ -5,10 +5,10 @@ import { mirroredBars } from "./figures.js";
 import { compactUsd, count, duration, NOTHING, plain, share, usd, windowTime } from "./format.js";
 import { ALL_ASSETS } from "./model.js";
 import { Painter } from "./painter.js";
+import { chooser, element, folded, HEIGHT, heardInWords, setText } from "./parts.js";
 import { Ranking } from "./ranking.js";
 import { Rows, ROWS_MAX } from "./rows.js";
-import { SPAN, sumFrom } from "./windows.js";
-import { chooser, element, folded, HEIGHT, heardInWords, setText } from "./parts.js";
+import { SPAN } from "./windows.js";
 
 export class Liquidations {
   constructor(model) {
@@ -69,9 +69,10 @@ export class Liquidations {
       one.texts = [one.name, compactUsd(one.long), compactUsd(one.short), compactUsd(one.largest)];
     }
     this.assets.show([all, ...top], (one) => one.id);
-    const more = sums.size - top.length;
     const span = duration(SPAN * this.model.size.ms);
-    setText("assets-note", `${count(sums.size)} assets, last ${span}${more > 0 && this.filter === "" ? `; ${count(more)} more: type to find one` : ""}`);
+    const more = this.filter === "" ? sums.size - top.length : 0;
+    const orFind = more > 0 ? `; ${count(more)} more: type to find one` : "";
+    setText("assets-note", `${count(sums.size)} assets, last ${span}${orFind}`);
     this.paintTiles(all, top[0], span);
   }
 
@@ -81,23 +82,33 @@ export class Liquidations {
     for (const note of document.querySelectorAll("[data-span]")) note.textContent = `last ${span}`;
     if (this.filter === "") {
       setText("tile-asset", first?.name ?? NOTHING);
-      setText("tile-asset-note", first === undefined ? NOTHING : `${compactUsd(first.long + first.short)} liquidated`);
+      setText("tile-asset-note", first ? `${compactUsd(first.long + first.short)} liquidated` : NOTHING);
     }
-    setText("tile-largest", all.largest > 0 ? compactUsd(all.largest) : NOTHING);
-    setText("tile-largest-note", all.largest > 0 ? `${all.by}, ${windowTime(all.at, this.model.size.ms)} UTC` : NOTHING);
+    const any = all.largest > 0;
+    setText("tile-largest", any ? compactUsd(all.largest) : NOTHING);
+    setText("tile-largest-note", any ? `${all.by}, ${windowTime(all.at, this.model.size.ms)} UTC` : NOTHING);
   }
 
   describe({ start, window, heard, state }) {
     const when = `${windowTime(start, this.model.size.ms)} UTC`;
     if (window === undefined) return `${when}: ${WITHOUT[state]}`;
-    const running = state === "running" ? ", still running" : "";
-    return `${when}${running}: longs ${compactUsd(window.long_usd)}, shorts ${compactUsd(window.short_usd)}, largest ${compactUsd(window.largest_usd)}, ${count(window.long_count + window.short_count)} orders, ${heardInWords(heard)}`;
+    const said = [
+      `longs ${compactUsd(window.long_usd)}`,
+      `shorts ${compactUsd(window.short_usd)}`,
+      `largest ${compactUsd(window.largest_usd)}`,
+      `${count(window.long_count + window.short_count)} orders`,
+      heardInWords(heard),
+    ];
+    return `${when}${state === "running" ? ", still running" : ""}: ${said.join(", ")}`;
   }
 
   cells({ start, window, heard, state }) {
-    const numbers = window === undefined
-      ? Array(4).fill(state === "quiet" ? "0" : NOTHING)
-      : [usd(window.long_usd), usd(window.short_usd), usd(window.largest_usd), count(window.long_count + window.short_count)];
+    const none = state === "quiet" ? "0" : NOTHING;
+    const numbers = [none, none, none, none];
+    if (window !== undefined) {
+      numbers.splice(0, 3, usd(window.long_usd), usd(window.short_usd), usd(window.largest_usd));
+      numbers[3] = count(window.long_count + window.short_count);
+    }
     return [windowTime(start, this.model.size.ms), ...numbers, share(heard), state];
   }
 }
@@ -110,11 +121,13 @@ const WITHOUT = {
   running: "nothing yet, still running",
 };
 
+/** What the windows of an asset that begin at `from` or later come to. */
 function sumsOf(series, from) {
-  const sum = { id: series.id, name: plain(series.id), long: sumFrom(series, from, "long_usd"), short: 0, largest: 0, at: 0, count: 0 };
-  sum.short = sumFrom(series, from, "short_usd");
+  const sum = { id: series.id, name: plain(series.id), long: 0, short: 0, count: 0, largest: 0, at: 0 };
   for (const window of series.windows.values()) {
     if (window.window_start < from) continue;
+    sum.long += window.long_usd;
+    sum.short += window.short_usd;
     sum.count += window.long_count + window.short_count;
     if (window.largest_usd > sum.largest) Object.assign(sum, { largest: window.largest_usd, at: window.window_start });
   }

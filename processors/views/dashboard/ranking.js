@@ -3,7 +3,7 @@
 import { highest } from "./windows.js";
 
 export class Ranking {
-  /** place: an element that shows the ranking; everyMs: how long an order stays; again: asks for it once it may change. */
+  /** place: shows the ranking; everyMs: how long an order stays; again: is called when another may be made. */
   constructor(place, limit, everyMs, again) {
     Object.assign(this, { place, limit, everyMs, again });
     this.ids = [];

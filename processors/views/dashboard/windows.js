@@ -92,6 +92,8 @@ export function highest(items, limit, rank) {
   return top.map((one) => one.item);
 }
 
+const SUMMED = ["long_usd", "short_usd", "total_usd", "long_count", "short_count"];
+
 /** A window of all assets together, from theirs of one start; null where there is none. */
 export function together(allSeries, start) {
   let sum = null;
@@ -102,7 +104,7 @@ export function together(allSeries, start) {
       sum = { ...window };
       continue;
     }
-    for (const field of ["long_usd", "short_usd", "total_usd", "long_count", "short_count"]) sum[field] += window[field];
+    for (const field of SUMMED) sum[field] += window[field];
     sum.largest_usd = Math.max(sum.largest_usd, window.largest_usd);
     sum.final &&= window.final;
     sum.coverage = sum.final ? window.coverage : null; // of one channel: the same in all of them
