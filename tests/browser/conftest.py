@@ -30,7 +30,7 @@ async def chromium() -> AsyncIterator[BrowserContext]:
     async with async_playwright() as playwright:
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to run as root otherwise
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield await browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="dark")
+        yield await browser.new_context(viewport={"width": 1240, "height": 900}, color_scheme="dark")
         await browser.close()
 
 

@@ -146,15 +146,14 @@ def _records(market, now):
             yield mark("up", start, connection="two", channels=CHANNELS)
         if number in UNHEARD:
             continue
-        running = number == MINUTES - 1
-        at_ms = now - 1_000 if running else start + 30_000
+        # Before the minute's frames, which close the last one: it was heard to its end.
         connection = "one" if number < UNHEARD.start else "two"
+        yield mark("alive", min(start + 1_000, now), connection=connection, channels=CHANNELS)
+        at_ms = now - 1_000 if number == MINUTES - 1 else start + 30_000
         if number != QUIET:
             yield _liquidations(market, chance, start, at_ms)
         for channel in (*MARKETS, *HOSTILE_MARKETS):
             yield _trades(market, chance, start, at_ms, channel)
-        heard_ms = now if running else start + MINUTE - 1
-        yield mark("alive", heard_ms, connection=connection, channels=CHANNELS)
 
 
 def _liquidations(market, chance, start, at_ms):
@@ -165,7 +164,7 @@ def _liquidations(market, chance, start, at_ms):
         if chance.random() < rank * 0.05:
             continue
         for _ in range(chance.randint(1, 4)):
-            usd = round(chance.lognormvariate(11, 1.1) * storm / (1 + rank), 2)
+            usd = round(chance.lognormvariate(11, 1.1) * storm / (1 + rank) / (5 if asset in HOSTILE else 1), 2)
             long = chance.random() < leaning
             event_ms = max(start, at_ms - chance.randrange(900))
             items.append(item(event_ms, usd, 1 if long else 2, 100.0, asset, symbol=asset))
@@ -176,7 +175,7 @@ def _liquidations(market, chance, start, at_ms):
 
 def _trades(market, chance, start, at_ms, channel):
     symbol = channel.split("_", 2)[2].rpartition("@")[0]
-    size = 13 - CHANNELS.index(channel) * 0.15
+    size = 13 - CHANNELS.index(channel) * 0.15 - (2 if channel in HOSTILE_MARKETS else 0)
     leaning = 0.5 + 0.4 * chance.uniform(-1, 1) * chance.random()
     items = []
     for _ in range(6):

@@ -102,7 +102,8 @@ async def test_nothing_keeps_people_from_using_it(shown, page, complaints, schem
     found = await Axe().run(page, context={"exclude": [[".plot"], ["tbody tr:nth-child(n+4)"]]})
     assert found.violations_count == 0, found.generate_report()
     await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = false; })")
-    await page.screenshot(path=SCREENSHOTS / f"{scheme}.png", full_page=True)
+    await page.screenshot(path=SCREENSHOTS / f"{scheme}.png")
+    await page.screenshot(path=SCREENSHOTS / f"{scheme}-whole.png", full_page=True)
     assert complaints == []
 
 

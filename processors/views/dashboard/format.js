@@ -23,7 +23,8 @@ export const compactUsd = (value) =>
 export const count = (value) => whole.format(value);
 export const price = (value) =>
   value >= 1e-6 && value < DIGITS_END ? prices.format(value) : value.toExponential(4);
-export const share = (value) => (value === null ? NOTHING : shares.format(value));
+/** A share of 0 to 1; what is not all of it is never rounded to 100%. */
+export const share = (value) => (value === null ? NOTHING : shares.format(value < 1 ? Math.min(value, 0.999) : value));
 export const signedShare = (value) => signedShares.format(value);
 
 /** `12:03` of UTC ms. */
