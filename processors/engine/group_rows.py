@@ -137,30 +137,33 @@ class GroupRows:
 
     async def _keep(self) -> None:
         while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_partition_fetch_bytes=8 << 20,
+                fetch_max_wait_ms=100,
+                request_timeout_ms=5_000,
+                retry_backoff_ms=5,
+            )
             try:
-                async with AIOKafkaConsumer(
-                    bootstrap_servers=self._bootstrap,
-                    isolation_level="read_committed",
-                    enable_auto_commit=False,
-                    auto_offset_reset="earliest",
-                    max_partition_fetch_bytes=8 << 20,
-                    fetch_max_wait_ms=100,
-                    request_timeout_ms=5_000,
-                    retry_backoff_ms=5,
-                ) as consumer:
-                    hand_over_light_records(consumer)
-                    pace_fetches(consumer)
-                    await self._follow(consumer)
-                    return
+                await consumer.start()
+                hand_over_light_records(consumer)
+                pace_fetches(consumer)
+                await self._follow(consumer)
+                return
             except KafkaError as error:
                 log.warning("group_rows.broker_lost", error=repr(error))
+            finally:
+                await consumer.stop()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         """Keep up with what others commit, and with where the raw topics end, until nobody has asked for a while."""
         readings: dict[TopicPartition, _Reading] = {}
         sampled_at = looked_at = 0.0
-        while (now := time.monotonic()) - self._asked_at < IDLE_SECONDS:
+        while (now := time.monotonic()) - self._asked_at < IDLE_SECONDS or not self._complete.is_set():
             if now - looked_at > STILL_SECONDS_MAX:
                 readings = {}
             looked_at = now
@@ -198,6 +201,9 @@ class GroupRows:
     async def _sample(self, consumer: AIOKafkaConsumer) -> None:
         at_ms = round(time.time() * 1e3)
         ends = await consumer.end_offsets([TopicPartition(*tp) for tp in self.sources])
+        untouched = [TopicPartition(*tp) for tp, known in self._freshness.items() if not known.position]
+        for tp, begin in (await consumer.beginning_offsets(untouched)).items() if untouched else ():
+            self._freshness[tp].reached(max(begin, self._freshness[tp].position or 0))  # nothing before it is there
         for tp, end in ends.items():
             if tp in self._freshness:
                 self._freshness[tp].ends_at(end, at_ms)

@@ -1,21 +1,17 @@
-"""Who may ask, for how long, and what every answer says about itself."""
+"""Who may ask, and what every answer says about itself."""
 
-import asyncio
 import hmac
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from processors.views.problems import BusyError, Problem
+from processors.views.problems import Problem
 
-#: How long an answer may take; a stream of events lasts as long as its reader.
-REQUEST_SECONDS_MAX = 15.0
-WITHOUT_END = "/events"
-
-_HEADERS = {
+#: What a browser must not do with an answer.
+HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -28,43 +24,39 @@ def guard(token: str | None, open_to_all: Container[str]) -> Middleware:
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        resource = request.match_info.route.resource
-        path = "" if resource is None else resource.canonical
-        if wanted is not None and path not in open_to_all:
-            given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-            if not hmac.compare_digest(given, wanted):
-                headers = {"WWW-Authenticate": 'Bearer realm="coinglass-streams"'}
-                return _said("a token is needed: Authorization: Bearer …", HTTPStatus.UNAUTHORIZED, headers)
-        try:
-            async with asyncio.timeout(None if path == WITHOUT_END else REQUEST_SECONDS_MAX):
-                return await handler(request)
-        except Problem as problem:
-            return answer(problem)
-        except TimeoutError:
-            late = f"the answer would take longer than {REQUEST_SECONDS_MAX:.0f} s: ask for less, or later"
-            return answer(BusyError(late, retry_after_seconds=5))
-        except web.HTTPException as error:  # no such route, or not with this method
-            headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-            return _said(error.reason, HTTPStatus(error.status), headers)
+        if wanted is not None and _route(request) not in open_to_all and not _bears(request, wanted):
+            response: web.StreamResponse = _error(
+                HTTPStatus.UNAUTHORIZED,
+                {"error": "a token is needed: Authorization: Bearer …"},
+                {"WWW-Authenticate": 'Bearer realm="coinglass-streams"'},
+            )
+        else:
+            try:
+                response = await handler(request)
+            except Problem as problem:
+                response = _error(problem.status, problem.body, problem.headers)
+            except web.HTTPException as error:  # no such route, or not with this method
+                allowed = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+                response = _error(error.status, {"error": error.reason}, allowed)
+        if not response.prepared:  # a stream is over by now, and had them from the start
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+        return response
 
     return guarded
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Say what a browser must not do with an answer."""
-    del request
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
 
 
-def answer(problem: Problem) -> web.Response:
-    """Return a problem as a response."""
-    headers = {"Cache-Control": "no-store", **problem.headers}
-    body = msgspec.json.encode(problem.body)
-    return web.Response(body=body, status=problem.status, content_type="application/json", headers=headers)
+def _bears(request: web.Request, wanted: bytes) -> bool:
+    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+    return hmac.compare_digest(given, wanted)
 
 
-def _said(error: str, status: HTTPStatus, headers: dict[str, str]) -> web.Response:
-    response = web.json_response({"error": error}, status=status, headers={"Cache-Control": "no-store", **headers})
-    response.charset = None
-    return response
+def _error(status: int, body: Mapping[str, object], more: Mapping[str, str]) -> web.Response:
+    headers = {"Cache-Control": "no-store", **more}
+    content = msgspec.json.encode(body)
+    return web.Response(body=content, status=status, content_type="application/json", headers=headers)

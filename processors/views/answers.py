@@ -79,7 +79,7 @@ class Answers:
             return self._board.market(exchange, symbol)
 
         def holds(key: bytes) -> bool:
-            return is_of_market(key.decode(), exchange, symbol)
+            return is_of_market(key.decode(errors="replace"), exchange, symbol)
 
         selection = Selection(TRADE_IMBALANCE, (exchange, symbol), holds)
         return await self._of_some(request, selection, {"exchange": exchange, "symbol": symbol}, lines, stale_ms)

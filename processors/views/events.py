@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from processors.aggregates import LIQUIDATION_VOLUME
+from processors.views import access
 from processors.views.board import Cell
 from processors.views.group import Group
 from processors.views.problems import BadRequestError, BusyError
@@ -18,8 +19,9 @@ from processors.views.problems import BadRequestError, BusyError
 log = structlog.get_logger(__name__)
 
 STREAMS_MAX = 500
-#: Between two looks at what has changed: what is open for hours costs as often as this.
-TICK_SECONDS = 0.2
+#: Between two looks at what has changed: as long as keeps the share of time that goes into sending, in these bounds.
+SENDING_SHARE_MAX = 0.05
+PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 0.2
 #: Windows in one event; what does not fit waits for the next, those first that have waited longest.
 WINDOWS_MAX = 1_000
 HEALTH_SECONDS = 1.0
@@ -27,7 +29,12 @@ HEALTH_SECONDS = 1.0
 UNREAD_BYTES_MAX = 1 << 20
 BEHIND_SECONDS_MAX = 30.0
 
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEADERS = {
+    **access.HEADERS,
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # for proxies that would wait for more
+}
 
 
 def event(name: str, data: Any) -> bytes:
@@ -124,7 +131,8 @@ class EventStreams:
                 pieces.append(chunk(event("health", self._group.health())))
             for stream in list(self._streams) if pieces else ():
                 stream.send(b"".join(pieces), now)
-            await asyncio.sleep(TICK_SECONDS)
+            spent_seconds = time.monotonic() - now
+            await asyncio.sleep(min(max(spent_seconds / SENDING_SHARE_MAX, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX))
 
     def _windows(self, changed: list[Cell]) -> Mapping[str, list[msgspec.Raw]]:
         found: dict[str, list[msgspec.Raw]] = {"liquidations": [], "imbalance": []}

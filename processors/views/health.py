@@ -1,5 +1,6 @@
 """How the group is, as far as its committed rows and its assignment tell. Pure."""
 
+import heapq
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from processors.views.board import Board
 
 #: A connection that was not heard for so long is not called up, whatever it said last: marks come once a second.
 HEARD_MS_MAX = 10_000
+CONNECTIONS_MAX = 20  # that are told of, those heard last first
 
 
 class PartitionState(NamedTuple):
@@ -72,7 +74,7 @@ def _feed(board: Board, states: Iterable[PartitionState], now_ms: int) -> list[d
             "heard_at_ms": span.to_ms,
             "channels": sorted(channels.get(connection) or span.channels),
         }
-        for connection, span in sorted(newest.items(), key=lambda item: (-item[1].to_ms, item[0]))
+        for connection, span in heapq.nsmallest(CONNECTIONS_MAX, newest.items(), key=lambda of: (-of[1].to_ms, of[0]))
     ]
 
 

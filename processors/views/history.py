@@ -35,9 +35,10 @@ from schemas.errors import OperationError
 from schemas.topics import Topics
 
 #: Windows in one answer, and in all answers that are kept.
-WINDOWS_MAX = 100_000
-KEPT_WINDOWS_MAX = 200_000
-WAITING_MAX = 16
+WINDOWS_MAX = 50_000
+KEPT_WINDOWS_MAX = 50_000
+WAITING_MAX = 16  # requests
+SECONDS_MAX = 15.0  # of one request, waiting included
 RECORDS_AT_ONCE = 2_000  # decoded before others get their turn in the worker's loop
 #: How long after a window's end its final is received at the latest, while the feed is heard.
 DELAYS_MS_MAX = 2 * GRACE_MS_MAX
@@ -121,7 +122,7 @@ class FinalsHistory:
             raise BusyError("too many requests are waiting for older finals")
         self._waiting += 1
         try:
-            async with self._reading:
+            async with asyncio.timeout(SECONDS_MAX), self._reading:
                 try:
                     if self._consumer is None:
                         self._consumer = await _started(self._bootstrap)
@@ -129,6 +130,11 @@ class FinalsHistory:
                 except (KafkaError, OperationError) as error:
                     await self.close()
                     raise BusyError("the broker does not answer, and older finals are read from it") from error
+        except TimeoutError as error:
+            raise BusyError(
+                f"reading older finals would take longer than {SECONDS_MAX:.0f} s: ask for less, or later",
+                retry_after_seconds=5,
+            ) from error
         finally:
             self._waiting -= 1
 
@@ -204,7 +210,11 @@ async def _started(bootstrap: str) -> AIOKafkaConsumer:
         request_timeout_ms=5_000,
         retry_backoff_ms=5,
     )
-    await consumer.start()
+    try:
+        await consumer.start()
+    except BaseException:
+        await consumer.stop()
+        raise
     hand_over_light_records(consumer)
     return consumer
 

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.engine.engine import Engine
 from processors.settings import WorkerSettings
-from processors.views.access import add_headers, guard
+from processors.views.access import guard
 from processors.views.answers import Answers
 from processors.views.assets import asset_pages
 from processors.views.events import EventStreams
@@ -52,7 +52,6 @@ def add_routes(engine: Engine, settings: WorkerSettings) -> None:
     application: web.Application = server.web_app  # type: ignore[attr-defined]
     # The page itself holds no data: it asks for the token, and then the other routes.
     application.middlewares.append(guard(settings.web_token, {*assets, "/health", "/ready"}))
-    application.on_response_prepare.append(add_headers)
     application.on_shutdown.append(views.close)
 
 

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.app import tables_by_topic
-from processors.views.tables import newest, windows_by_key
+from processors.views.board import Board, newest
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
 from schemas.topics import Topics
@@ -90,20 +90,21 @@ async def check(bootstrap: str, topics: Topics, app_id: str, folder: Path) -> Ve
 def web_problems(rows: Mapping[Source, Mapping[bytes, bytes]], pages: Mapping[str, list[bytes]]) -> list[str]:
     """Return what the workers' pages show that the rows don't say, and the other way round.
 
-    `pages` holds the answers of all live workers by path: together they must show each window.
+    `pages` holds the answers of all live workers by path: each must show every window of the group.
     """
-    all_rows = [item for of_source in rows.values() for item in of_source.items()]
-    sizes = window_sizes(tuple(parse_duration(name) for name, _ in WINDOWS))
-    problems = []
+    board, problems = Board(window_sizes(tuple(parse_duration(name) for name, _ in WINDOWS))), list[str]()
+    for source, of_source in rows.items():
+        board.replace(source, of_source)
     for path, aggregate in (("/liquidations/", LIQUIDATION_VOLUME), ("/imbalance/", TRADE_IMBALANCE)):
-        by_key = windows_by_key(all_rows, aggregate)
-        should = {_canonical(w) for windows in by_key.values() for w in newest(windows, sizes, WEB_WINDOWS_MAX)}
-        shown = {_canonical(w) for body in pages[path] for w in json.loads(body)["windows"]}
-        if should != shown:
-            some = [*sorted(should - shown)[:2], *sorted(shown - should)[:2]]
-            problems.append(
-                f"{path}: {len(should - shown)} windows not shown, {len(shown - should)} wrongly shown: {some}"
-            )
+        cells = [cell for line in board.lines(aggregate) for cell in newest(line, board.sizes, WEB_WINDOWS_MAX)]
+        should = {_canonical(json.loads(bytes(board.encoded(cell)))) for cell in cells}
+        for body in pages[path]:
+            shown = {_canonical(w) for w in json.loads(body).get("windows", ())}
+            if should != shown:
+                some = [*sorted(should - shown)[:2], *sorted(shown - should)[:2]]
+                problems.append(
+                    f"{path}: {len(should - shown)} windows not shown, {len(shown - should)} wrongly shown: {some}"
+                )
     return problems
 
 

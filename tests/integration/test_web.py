@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from processors.views.events import STREAMS_MAX
 from processors.views.openapi import document
 from processors.windows import window_sizes
 from schemas.codec import encoder, single_object_header
@@ -194,6 +195,13 @@ def test_a_parameter_that_cannot_be_is_a_400_that_says_what_can(site, query, say
     assert says in json.loads(body)["error"]
 
 
+@pytest.mark.parametrize("name", ["%ff", "%00", "%ED%A0%80", "%", "%C3%28", "x" * 7_000])
+def test_a_name_that_no_feed_could_have_is_unknown(site, name):
+    for path in (f"/liquidations/{name}/", f"/imbalance/{name}/{name[:500]}/"):
+        status, _, body = site.ask(path)
+        assert (status, "error" in json.loads(body)) == (404, True), path
+
+
 def test_a_list_takes_only_as_many_windows_as_the_tables_keep(site):
     assert site.ask("/liquidations/?windows=61")[0] == 400
 
@@ -241,6 +249,24 @@ def test_events_tell_each_change_soon_and_health_every_second(site):
     }
     assert told["imbalance"] == []
     stream.connection.close()
+
+
+def test_only_so_many_streams_are_open_at_a_time(site):
+    streams = [site.events() for _ in range(STREAMS_MAX)]
+    status, headers, body = site.ask("/events")
+    assert (status, headers["Retry-After"]) == (503, "5")
+    assert str(STREAMS_MAX) in json.loads(body)["error"]
+    for stream in streams:
+        stream.connection.close()
+        stream.close()
+    asyncio.run(eventually(lambda: asyncio.to_thread(opens, site)))
+
+
+def opens(site):
+    stream = site.events()
+    stream.connection.close()
+    stream.close()
+    return stream.status == 200
 
 
 # -- as the document says ----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from faust.tables.recovery import Recovery
 from faust.tables.table import Table
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
+from faust.web.drivers.aiohttp import Web
 
 from processors.engine import seams
 
@@ -63,6 +64,9 @@ PIECES = [
     (Table.on_key_del, "CommittedTable refuses writes", "4f2900b2f9d2"),
     (Collection.on_rebalance, "leaves the memory store's rows to the engine", "0812ad692171"),
     (PartitionAssignor.on_assignment, "ExactAssignor passes it our present address", "72f34bf053d6"),
+    (PartitionAssignor._get_external_topic_distribution, "owners() shows it", "d84e460e9789"),
+    (Web.__init__, "its aiohttp application takes our guard and ends our streams", "52b00c1bd653"),
+    (Web.stop_server, "cleans up, and so ends our streams before it waits for them", "f116ad97488e"),
     (AIOKafkaClient.send, "TransactionClient sends with it; its errors are told apart", "246b277687d7"),
     (AIOKafkaClient.coordinator_lookup, "TransactionClient asks who coordinates", "19cc69fb75f8"),
     (AIOKafkaConnection.send, "requests of our own are built and written", "5909ea32f4ef"),
