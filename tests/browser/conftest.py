@@ -58,7 +58,7 @@ def complaints() -> Complaints:
 async def page(chromium: BrowserContext, complaints: Complaints) -> AsyncIterator[Page]:
     """A new page."""
     opened = await chromium.new_page()
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(20_000)
     complaints.listen(opened)
     yield opened
     await opened.close()

@@ -9,6 +9,10 @@ export const ROW = 26;
 
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
+/** Whether there is anything to draw: a window, or a time of which something is known. */
+export const worthDrawing = (slots) =>
+  slots.some((slot) => slot.window !== undefined || slot.state === "quiet" || slot.state === "unheard");
+
 /** Liquidated longs upwards, shorts downwards. */
 export function mirroredBars(slots, colours, width, height) {
   const starts = slots.map((slot) => slot.start);

@@ -1,7 +1,7 @@
 // Buys against sells: a heat strip of the top markets, a line of one, and the numbers.
 
 import { Chart } from "./chart.js";
-import { line, strip, STRIP_MARGIN } from "./figures.js";
+import { line, strip, STRIP_MARGIN, worthDrawing } from "./figures.js";
 import { compactUsd, count, marketName, NOTHING, price, share, signedShare, usd, windowTime } from "./format.js";
 import { Painter } from "./painter.js";
 import { chooser, element, folded, HEIGHT, heardInWords, setText } from "./parts.js";
@@ -14,18 +14,18 @@ const STRIP_ROWS_NARROW = 8;
 const narrow = matchMedia("(max-width: 40rem)");
 
 export class Imbalance {
-  /** fetchHistory(series): asks for a market's windows, which come in through the model. */
+  /** fetchHistory(series, chosen): asks for a market's windows, which come in through the model. */
   constructor(model, fetchHistory) {
     this.model = model;
     this.fetchHistory = fetchHistory;
     this.chosen = null; // a market's id; null while the top market is followed
+    this.deep = undefined; // the market whose older windows were asked for
     this.filter = "";
-    this.rows = []; // of the strip: { series, slots }
+    this.rows = []; // of the strip: each market's slots
     this.slots = []; // of the chosen market
     this.names = new Map(); // id -> name
     this.strip = new Chart(element("strip-chart"), {
-      figure: (colours, width) =>
-        this.rows.length === 0 ? null : strip(this.rows.map((row) => row.slots), colours, width),
+      figure: (colours, width) => (this.rows.length === 0 ? null : strip(this.rows, colours, width)),
       slots: () => this.slots,
       describe: (slot) => this.describe(slot),
       readout: element("imbalance-readout"),
@@ -33,7 +33,7 @@ export class Imbalance {
       margin: STRIP_MARGIN,
     });
     this.line = new Chart(element("line-chart"), {
-      figure: (colours, width) => (this.slots.length === 0 ? null : line(this.slots, colours, width, HEIGHT * 0.7)),
+      figure: (colours, width) => (worthDrawing(this.slots) ? line(this.slots, colours, width, HEIGHT * 0.7) : null),
       slots: () => this.slots,
       describe: (slot) => this.describe(slot),
       readout: element("imbalance-readout"),
@@ -91,7 +91,7 @@ export class Imbalance {
     const top = this.ranking.of(all, volume, fits);
     const chosen = all.get(this.shownId()) ?? top[0];
     this.watch(top, chosen);
-    this.rows = top.map((series) => ({ series, slots: model.slotsOfMarket(series) }));
+    this.rows = top.map((series) => model.slotsOfMarket(series));
     this.slots = chosen === undefined ? [] : model.slotsOfMarket(chosen);
     this.markets.show(top, (series) => series.id);
     setText("markets-note", `${count(all.size)} markets, those with most volume in this window and the last on top`);
@@ -105,10 +105,13 @@ export class Imbalance {
     if (element("markets-details").open) this.paintAll(all, volume, fits);
   }
 
+  /** Have the windows of what is shown, and above all of what was chosen. */
   watch(top, chosen) {
-    const watched = new Set(top.map((series) => series.id));
-    if (chosen !== undefined) watched.add(chosen.id);
-    for (const series of this.model.imbalance.watch(watched)) this.fetchHistory(series);
+    const watched = new Set([...top, ...(chosen ? [chosen] : [])].map((series) => series.id));
+    const begun = new Set(this.model.imbalance.watch(watched));
+    if (chosen !== undefined && chosen !== this.deep) begun.add(chosen);
+    this.deep = chosen;
+    for (const series of begun) this.fetchHistory(series, series === chosen);
   }
 
   paintChosen(chosen) {

@@ -1,7 +1,7 @@
 // Liquidations: the bars of one asset or of all, the top assets, and the numbers in short.
 
 import { Chart } from "./chart.js";
-import { mirroredBars } from "./figures.js";
+import { mirroredBars, worthDrawing } from "./figures.js";
 import { compactUsd, count, duration, NOTHING, plain, share, usd, windowTime } from "./format.js";
 import { ALL_ASSETS } from "./model.js";
 import { Painter } from "./painter.js";
@@ -17,7 +17,8 @@ export class Liquidations {
     this.filter = "";
     this.slots = [];
     this.chart = new Chart(element("liquidations-chart"), {
-      figure: (colours, width) => (this.slots.length === 0 ? null : mirroredBars(this.slots, colours, width, HEIGHT)),
+      figure: (colours, width) =>
+        worthDrawing(this.slots) ? mirroredBars(this.slots, colours, width, HEIGHT) : null,
       slots: () => this.slots,
       describe: (slot) => this.describe(slot),
       readout: element("liquidations-readout"),

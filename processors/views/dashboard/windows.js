@@ -21,22 +21,24 @@ export class Windows {
   constructor(kind, kept) {
     this.kind = KINDS[kind];
     this.kept = kept; // newest windows kept of a series that nobody watches
-    this.series = new Map(); // id -> { id, first: any window of it, windows: Map(start -> window), watched }
+    // id -> { id, first: any of its windows, windows: Map(start -> window), watched,
+    //         wholeFromMs: from when on all of them were asked for, or null }
+    this.series = new Map();
   }
 
-  /** Take a window's state; returns its series, or null where that was known or superseded. */
+  /** Take a window's state; returns whether it is news, and not known or superseded. */
   take(window) {
     const id = this.kind.id(window);
     let series = this.series.get(id);
     if (series === undefined) {
-      series = { id, first: window, windows: new Map(), watched: false };
+      series = { id, first: window, windows: new Map(), watched: false, wholeFromMs: null };
       this.series.set(id, series);
     }
     const before = series.windows.get(window.window_start);
-    if (before !== undefined && !this.newer(window, before)) return null;
+    if (before !== undefined && !this.newer(window, before)) return false;
     series.windows.set(window.window_start, window);
     if (before === undefined) this.trim(series);
-    return series;
+    return true;
   }
 
   newer(one, other) {
@@ -53,6 +55,7 @@ export class Windows {
       if (watched && !series.watched) begun.push(series);
       if (watched !== series.watched) {
         series.watched = watched;
+        series.wholeFromMs = null;
         this.trim(series);
       }
     }
@@ -65,11 +68,13 @@ export class Windows {
     const starts = [...series.windows.keys()].sort((a, b) => a - b);
     for (const start of starts.slice(0, -kept)) series.windows.delete(start);
   }
-
-  clear() {
-    this.series.clear();
-  }
 }
+
+/**
+ * From when on nothing of a series is missing: lists and events tell of the newest windows, so that there is no other
+ * between them, but there may be older ones that nobody asked for.
+ */
+export const knownFromMs = (series) => Math.min(series.wholeFromMs ?? Infinity, ...series.windows.keys());
 
 /** The sum of a field over the windows of a series that begin at `fromMs` or later. */
 export function sumFrom(series, fromMs, field) {
