@@ -49,6 +49,7 @@ bench-full: setup
 	.venv/bin/python -m tests.benchmarks.growth --worker --full --json $(BENCH)/growth_worker.json
 	.venv/bin/python -m tests.benchmarks.latency --kafka-streams --json $(BENCH)/latency.json
 	.venv/bin/python -m tests.benchmarks.replay --json $(BENCH)/replay.json
+	.venv/bin/python -m tests.benchmarks.web --json $(BENCH)/web.json
 	$(SIDE_BY_SIDE) --frames 1000000 --rounds 5 $(PEERS) ours $(BARE_AND_OURS)
 	$(UV) run --quiet tests/benchmarks/charts.py
 

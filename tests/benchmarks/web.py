@@ -164,7 +164,7 @@ async def measure(args, folder):
     async with given_or_embedded(args.broker, folder / "kafka") as broker:
         wire = await on_the_wire(broker, args, folder)
         print("on the wire, ms:", {cut: round(value, 1) for cut, value in percentiles(wire).items()}, flush=True)
-        return {"wire_ms": wire, **await throughput(broker, args, folder)}
+        return {"wire_ms": wire, **(await throughput(broker, args, folder) if args.rounds else {})}
 
 
 def main():
@@ -172,7 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--broker", help="host:port; without it an embedded Kafka runs for as long")
     parser.add_argument("--frames", type=int, default=600_000, help="of the backlog")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of the throughput; 0 for the wire alone")
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--requests", type=float, default=500, help="a second")
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second, on the wire")
