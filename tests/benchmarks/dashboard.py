@@ -146,7 +146,7 @@ async def measure(broker, args, folder):
         await page.evaluate(WATCH)
         await asyncio.sleep(SETTLE_SECONDS)
         session = await page.context.new_cdp_session(page)
-        await session.send("Performance.enable")
+        await session.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU, whatever else the machine does
         before, first = await page_metrics(session), len(load.probes)
         drawn = await page.locator("#strip-chart").get_attribute("data-drawn")
         await asyncio.sleep(args.seconds)

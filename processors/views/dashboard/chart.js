@@ -62,7 +62,9 @@ export class Chart {
     const colours = Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     const figure = this.figure(colours, width);
     this.root.classList.toggle("empty", figure === null);
-    if (figure === null) return;
+    const wanted = JSON.stringify(figure); // a small part of what drawing the same again would cost
+    if (figure === null || wanted === this.drawn) return;
+    this.drawn = wanted;
     this.library.react(this.plot, figure.data, figure.layout, { staticPlot: true });
     this.root.dataset.drawn = String(Number(this.root.dataset.drawn ?? 0) + 1);
   }
