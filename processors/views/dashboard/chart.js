@@ -19,7 +19,11 @@ class Cursor extends EventTarget {
     this.dispatchEvent(new Event("move"));
   }
 }
-export const cursor = new Cursor();
+const cursor = new Cursor();
+
+/** Where the cursor is among slots: on the oldest where it was left behind. */
+const placeOf = ({ at }, slots) =>
+  at === null ? slots.length - 1 : Math.max(0, slots.findIndex((slot) => slot.start === at));
 
 export class Chart {
   /**
@@ -45,8 +49,10 @@ export class Chart {
     dark.addEventListener("change", () => this.want());
     cursor.addEventListener("move", () => this.point());
     root.addEventListener("keydown", (event) => this.key(event));
-    root.addEventListener("pointermove", (event) => this.hover(event));
-    root.addEventListener("pointerleave", () => cursor.move(null));
+    for (const name of ["pointerdown", "pointermove"]) root.addEventListener(name, (event) => this.hover(event));
+    root.addEventListener("pointerleave", (event) => {
+      if (event.pointerType === "mouse") cursor.move(null); // a finger is gone as soon as it has pointed
+    });
   }
 
   /** Draw before long; at once if nothing was drawn for a while. */
@@ -82,7 +88,7 @@ export class Chart {
   point() {
     const slots = this.slots();
     if (slots.length === 0) return;
-    const at = Math.max(0, cursor.at === null ? slots.length - 1 : slots.findIndex((slot) => slot.start === cursor.at));
+    const at = placeOf(cursor, slots);
     const inner = this.innerWidth();
     this.mark.style.left = `${this.margin.left + (inner * at) / slots.length}px`;
     this.mark.style.width = `${inner / slots.length}px`;
@@ -95,7 +101,7 @@ export class Chart {
   key(event) {
     const slots = this.slots();
     if (slots.length === 0 || event.target !== this.root) return;
-    const at = cursor.at === null ? slots.length - 1 : slots.findIndex((slot) => slot.start === cursor.at);
+    const at = placeOf(cursor, slots);
     const last = slots.length - 1;
     const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: last };
     if (event.key === "Escape") return cursor.move(null);

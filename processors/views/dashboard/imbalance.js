@@ -18,7 +18,7 @@ export class Imbalance {
   constructor(model, fetchHistory) {
     this.model = model;
     this.fetchHistory = fetchHistory;
-    this.chosen = null; // a market's id; null while the top market is followed
+    this.chosen = null; // a market's id: the first one on top, until another is chosen
     this.deep = undefined; // the market whose older windows were asked for
     this.filter = "";
     this.rows = []; // of the strip: each market's slots
@@ -43,7 +43,7 @@ export class Imbalance {
     const again = () => this.painter.want();
     this.ranking = new Ranking(element("markets"), this.limit(), 5_000, again);
     this.allRanking = new Ranking(element("all-markets"), ROWS_MAX, 1_000, again);
-    const begin = chooser("market", (id) => this.choose(id), () => this.shownId());
+    const begin = chooser("market", (id) => this.choose(id), () => this.chosen);
     this.markets = new Rows(element("markets-rows"), (series) => this.stripCells(series), begin);
     this.windows = new Rows(element("market-windows"), (slot) => this.windowCells(slot));
     this.all = new Rows(element("all-markets"), (series) => this.marketCells(series));
@@ -71,10 +71,6 @@ export class Imbalance {
     this.painter.want();
   }
 
-  shownId() {
-    return this.chosen ?? this.ranking.ids[0];
-  }
-
   name(series) {
     let name = this.names.get(series.id);
     if (name === undefined) this.names.set(series.id, (name = marketName(series.first)));
@@ -89,8 +85,11 @@ export class Imbalance {
     const volume = (series) => sumFrom(series, from, "buy_usd") + sumFrom(series, from, "sell_usd");
     const fits = (series) => this.filter === "" || folded(this.name(series)).includes(this.filter);
     const top = this.ranking.of(all, volume, fits);
-    const chosen = all.get(this.shownId()) ?? top[0];
-    this.watch(top, chosen);
+    const chosen = all.get(this.chosen) ?? top[0];
+    if (model.incoming === null) {
+      this.chosen ??= chosen?.id ?? null;
+      this.watch(top, chosen);
+    }
     this.rows = top.map((series) => model.slotsOfMarket(series));
     this.slots = chosen === undefined ? [] : model.slotsOfMarket(chosen);
     this.markets.show(top, (series) => series.id);
@@ -115,9 +114,7 @@ export class Imbalance {
   }
 
   paintChosen(chosen) {
-    const name = element("market-name").firstElementChild;
-    const text = chosen === undefined ? NOTHING : this.name(chosen);
-    if (name.textContent !== text) name.textContent = text;
+    setText(element("market-name").firstElementChild, chosen === undefined ? NOTHING : this.name(chosen));
     for (const button of element("markets-rows").querySelectorAll("input")) {
       const mine = this.markets.rows.get(chosen?.id)?.row.contains(button) ?? false;
       if (button.checked !== mine) button.checked = mine;

@@ -80,7 +80,7 @@ export class Liquidations {
   paintTiles(all, first, span) {
     setText("tile-long", compactUsd(all.long));
     setText("tile-short", compactUsd(all.short));
-    for (const note of document.querySelectorAll("[data-span]")) note.textContent = `last ${span}`;
+    for (const note of document.querySelectorAll("[data-span]")) setText(note, `last ${span}`);
     if (this.filter === "") {
       setText("tile-asset", first?.name ?? NOTHING);
       setText("tile-asset-note", first ? `${compactUsd(first.long + first.short)} liquidated` : NOTHING);

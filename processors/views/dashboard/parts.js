@@ -8,9 +8,9 @@ export const HEIGHT = 280;
 export const element = (id) => document.getElementById(id);
 
 /** Write a text where it is not there already. */
-export function setText(id, text) {
-  const place = element(id);
-  if (place.textContent !== text) place.textContent = text;
+export function setText(place, text) {
+  const found = typeof place === "string" ? element(place) : place;
+  if (found.textContent !== text) found.textContent = text;
 }
 
 /** A text as filters compare it. */

@@ -20,7 +20,7 @@ export class Ranking {
   of(items, rank, fits) {
     const standing = this.ids.map((id) => items.get(id)).filter((item) => item !== undefined && fits(item));
     const full = standing.length === this.limit || standing.length === items.size;
-    const held = full && this.place.matches(":hover, :focus-within");
+    const held = this.place.matches(":focus-within") || (full && this.place.matches(":hover"));
     const fresh = full && performance.now() - this.madeAt < this.everyMs;
     if (this.madeAt > -Infinity && (held || fresh)) {
       this.later();

@@ -16,20 +16,19 @@ export class Rows {
 
   /** Show these items, each under its key, in their order. */
   show(items, keyOf) {
-    const shown = new Set();
-    let place = this.body.firstElementChild;
-    for (const item of items) {
-      const key = keyOf(item);
-      shown.add(key);
-      const row = this.rowOf(key, item);
-      if (row === place) place = place.nextElementSibling;
-      else this.body.insertBefore(row, place);
-    }
+    const keys = items.map(keyOf);
+    const shown = new Set(keys);
     for (const [key, { row }] of this.rows) {
       if (shown.has(key)) continue;
       row.remove();
       this.rows.delete(key);
     }
+    let place = this.body.firstElementChild;
+    items.forEach((item, at) => {
+      const row = this.rowOf(keys[at], item);
+      if (row === place) place = place.nextElementSibling;
+      else this.body.insertBefore(row, place);
+    });
   }
 
   rowOf(key, item) {
