@@ -22,7 +22,7 @@ demo: setup
 
 # Fast tests first: a broken core is known before a broker has started.
 test: setup
-	.venv/bin/python -m pytest tests/unit tests/property tests/integration
+	.venv/bin/python -m pytest tests/unit tests/property tests/integration tests/browser
 
 lint: setup
 	.venv/bin/ruff format --check .

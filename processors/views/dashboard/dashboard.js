@@ -1,38 +1,76 @@
-// Shows the newest windows of the JSON routes, once a second. Everything from outside goes through textContent.
-const usd = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const share = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-const time = (ms) => new Date(ms).toISOString().slice(11, 19);
-const coverage = (value) => (value === null ? "–" : share.format(value));
-const state = (w) => (w.final ? "final" : "open");
+// The page: what the worker tells goes into the model, and what changed there is painted.
 
-const views = {
-  liquidations: (w) => [w.asset, w.window, time(w.window_start), usd.format(w.long_usd), usd.format(w.short_usd),
-    usd.format(w.largest_usd), w.long_count + w.short_count, coverage(w.coverage), state(w)],
-  imbalance: (w) => [`${w.exchange} ${w.symbol} ≥ ${usd.format(w.min_vol_usd)}`, w.window, time(w.window_start),
-    usd.format(w.buy_usd), usd.format(w.sell_usd), share.format(w.imbalance), w.close, coverage(w.coverage), state(w)],
-};
+import { second } from "./format.js";
+import { Health } from "./health.js";
+import { Imbalance } from "./imbalance.js";
+import { Liquidations } from "./liquidations.js";
+import { follow } from "./live.js";
+import { Loader } from "./loader.js";
+import { Model } from "./model.js";
+import { element } from "./parts.js";
+import { Status } from "./status.js";
 
-async function refresh(name) {
-  const response = await fetch(`/${name}/?windows=2`);
-  if (!response.ok) throw new Error(`${name}: HTTP ${response.status}`);
-  const { windows } = await response.json();
-  const rows = windows.slice(0, 200).map((window) => {
-    const row = document.createElement("tr");
-    row.className = state(window);
-    for (const text of views[name](window)) row.insertCell().textContent = text;
-    return row;
-  });
-  document.getElementById(name).replaceChildren(...rows);
-}
+const model = new Model();
+const status = new Status(model);
+const loader = new Loader(model, { changed: paintAll, trouble: (text) => status.trouble(text) });
+const liquidations = new Liquidations(model);
+const imbalance = new Imbalance(model, (series, chosen) => loader.history(series, chosen));
+const health = new Health(model);
 
-async function tick() {
-  const line = document.getElementById("state");
-  try {
-    await Promise.all(Object.keys(views).map(refresh));
-    line.textContent = `live, ${time(Date.now())} UTC`;
-  } catch (error) {
-    line.textContent = `the worker does not answer: ${error.message}`;
+follow({ state: (kind, detail) => status.show(kind, detail), token: () => status.token(), event: take });
+setInterval(tick, 1_000);
+
+function take(name, data) {
+  if (name === "hello") {
+    model.takeClock(data.at_ms);
+    offerSizes(data.windows);
+    loader.lists();
+  } else if (name === "reset") {
+    loader.lists(); // we read too slowly, and were left out
+  } else if (name === "windows") {
+    if (model.takeWindows("liquidations", data.liquidations)) liquidations.painter.want();
+    if (model.takeWindows("imbalance", data.imbalance)) imbalance.painter.want();
+  } else if (name === "health") {
+    takeHealth(data);
   }
-  setTimeout(tick, 1000);
 }
-tick();
+
+function takeHealth(data) {
+  const wasOpen = model.heard.open.size > 0;
+  model.takeHealth(data);
+  const open = model.heard.open.size > 0;
+  if (wasOpen && !open) loader.gaps(); // it is over, and stands among the closed ones from now on
+  if (wasOpen || open) paintAll();
+  health.painter.want();
+  status.lag(data.partitions);
+}
+
+function paintAll() {
+  for (const panel of [liquidations, imbalance, health]) panel.painter.want();
+}
+
+function offerSizes(sizes) {
+  if (sizes.join(" ") === model.sizes.join(" ")) return;
+  model.sizes = sizes;
+  if (!sizes.includes(model.size?.name)) model.useSize(sizes[0]);
+  const select = element("size");
+  select.replaceChildren(...sizes.map((size) => new Option(size, size)));
+  select.value = model.size.name;
+  element("size-label").hidden = sizes.length < 2;
+}
+
+element("size").addEventListener("change", (event) => {
+  model.useSize(event.target.value);
+  paintAll();
+  loader.lists();
+});
+
+/** Once a second: the clock, and a new window where time alone has begun one. */
+let running = null;
+function tick() {
+  if (model.size === null) return;
+  element("clock").firstElementChild.textContent = second(model.nowMs());
+  const begun = running !== null && running !== model.runningMs();
+  running = model.runningMs();
+  if (begun && status.connected) loader.gaps();
+}
