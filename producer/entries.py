@@ -9,7 +9,7 @@ ENTRY_OVERHEAD_BYTES = 256
 
 
 class FrameEntry(msgspec.Struct, gc=False):
-    """A frame as received; `sequence` is its number in its connection."""
+    """A frame as received, under its channel's canonical name; `sequence` is its number in its connection."""
 
     kind: RawKind
     channel: bytes
@@ -45,12 +45,13 @@ class MarkEntry(msgspec.Struct, gc=False):
 
     payload: bytes
     at_ms: int
+    headers: tuple[tuple[str, bytes], ...] = ()
     copies: int = 1
 
     @property
     def cost_bytes(self) -> int:
         """What the entry takes of the buffer."""
-        return len(self.payload) + ENTRY_OVERHEAD_BYTES
+        return len(self.payload) + sum(len(value) for _, value in self.headers) + ENTRY_OVERHEAD_BYTES
 
 
 Entry = FrameEntry | DeadLetterEntry | MarkEntry

@@ -21,6 +21,7 @@ from producer.intake import Intake
 from producer.protocol import Dead, FeedProtocol, Notice, Placed, SendProbe, SendText, Unplaced
 from producer.settings import SET_KEY, ProducerSettings
 from producer.stats import Stats
+from schemas.channels import canonical_name
 from schemas.errors import OperationError
 
 #: What ends a connection or an attempt: the network, the other side's bytes, a host name that cannot be one.
@@ -173,12 +174,14 @@ class Feed:
         protocol = FeedProtocol(settings.channels, settings.timing)
         intake = Intake(
             connection,
-            settings.channels,
+            tuple(map(canonical_name, settings.channels)),
             self._buffer,
             stats,
             mark_every_ms=settings.mark_every_ms,
             frame_bytes_max=settings.frame_bytes_max,
+            group=settings.redundant_group,
         )
+        why = "the producer was stopped"
         feed.sock = sock = ReadAhead(feed.sock, settings.message_bytes_max)
         stats.connected = True
         try:
@@ -189,8 +192,11 @@ class Feed:
             intake.subscribed(_now_ms())
             log.info("feed.subscribed", url=settings.place, connection=connection, channels=len(settings.channels))
             self._read(feed, sock, protocol, intake)
+        except (ClosedByFeedError, *LOST) as error:
+            why = self._scrub(_describe(error))
+            raise
         finally:
-            intake.ended(_now_ms(), protocol.heard_at_ms)
+            intake.ended(_now_ms(), protocol.heard_at_ms, why)
             feed.close(timeout=CLOSE_SECONDS_MAX)
             feed.shutdown()
             stats.connected = False

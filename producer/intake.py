@@ -15,6 +15,8 @@ from producer.stats import Stats
 FULL = "buffer-full"
 TOO_LONG = "too-long"
 
+_BUFFER_FULL = "the buffer was full"
+
 
 class Intake:
     """One connection's way into the buffer. Times are UTC ms."""
@@ -28,9 +30,10 @@ class Intake:
         *,
         mark_every_ms: int,
         frame_bytes_max: int,
+        group: str | None = None,
     ) -> None:
         self._connection = connection.encode()
-        self._stretch = Stretch(connection, channels, mark_every_ms)
+        self._stretch = Stretch(connection, channels, mark_every_ms, group)
         self._buffer = buffer
         self._stats = stats
         self._frame_bytes_max = frame_bytes_max
@@ -52,7 +55,7 @@ class Intake:
         stats.frames += 1
         stats.bytes += len(message.payload)
         if len(message.payload) > self._frame_bytes_max:
-            self._drop(TOO_LONG, now_ms)
+            self._drop(TOO_LONG, now_ms, f"a frame of more than {self._frame_bytes_max} bytes")
             return
         entry: FrameEntry | DeadLetterEntry
         if isinstance(message, Placed):
@@ -61,7 +64,7 @@ class Intake:
             reason, detail, payload = message.reason, message.detail, message.payload
             entry = DeadLetterEntry(reason, detail, payload, now_ms, self._connection, sequence)
         if not ((self._stretch.covered or self._cover(now_ms)) and self._buffer.put(entry)):
-            self._drop(FULL, now_ms)
+            self._drop(FULL, now_ms, _BUFFER_FULL)
             return
         if isinstance(message, Unplaced):
             stats.dead_letters[message.reason] += 1
@@ -79,13 +82,13 @@ class Intake:
             return
         self._stretch.heard(heard_at_ms)
         if self._stretch.alive_due(now_ms) and not self._buffer.put(self._stretch.alive(now_ms)):
-            self._buffer.put_always(self._stretch.down(now_ms))
+            self._buffer.put_always(self._stretch.down(now_ms, _BUFFER_FULL))
 
-    def ended(self, now_ms: int, heard_at_ms: int) -> None:
-        """End: the connection is lost or was closed."""
+    def ended(self, now_ms: int, heard_at_ms: int, why: str) -> None:
+        """End: the connection is lost or was closed; `why` in words, without secrets."""
         if self._stretch.covered:
             self._stretch.heard(heard_at_ms)
-            self._buffer.put_always(self._stretch.down(now_ms))
+            self._buffer.put_always(self._stretch.down(now_ms, why))
 
     def _cover(self, now_ms: int) -> bool:
         """Begin to keep what arrives, if there is room for it."""
@@ -94,7 +97,7 @@ class Intake:
         self._buffer.put_always(self._stretch.up(now_ms))
         return True
 
-    def _drop(self, reason: str, now_ms: int) -> None:
+    def _drop(self, reason: str, now_ms: int, why: str) -> None:
         self._stats.dropped[reason] += 1
         if self._stretch.covered:
-            self._buffer.put_always(self._stretch.down(now_ms))
+            self._buffer.put_always(self._stretch.down(now_ms, why))

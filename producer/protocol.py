@@ -54,7 +54,7 @@ Action = SendText | SendProbe | Dead
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
-    """A frame for a raw topic; `payload` as it came."""
+    """A frame for a raw topic: `channel` is the canonical name, whatever it was called; `payload` as it came."""
 
     kind: RawKind
     channel: bytes
@@ -175,7 +175,7 @@ class FeedProtocol:
         kind = RawKind.LIQUIDATIONS if isinstance(known, LiquidationChannel) else RawKind.TRADES
         if len(self._places) >= _PLACES_MAX:
             self._places.clear()
-        place = self._places[channel] = kind, channel.encode()
+        place = self._places[channel] = kind, known.name.encode()
         return place
 
     def _not_a_frame(self, payload: bytes) -> Message:

@@ -252,7 +252,10 @@ class Publisher:
         queue.extendleft(reversed(entries))
 
     def _gap(self, place: Partition, entry: Entry) -> list[Entry]:
-        """Return the marks that stand where a frame stood that the broker refuses to hold."""
+        """Return what stands where a frame stood that the broker refuses to hold.
+
+        A `down`: the connection's next mark, a moment later, begins anew with the channels that it has.
+        """
         self._stats.refused += 1
         log.error(
             "publish.frame_refused",
@@ -263,13 +266,13 @@ class Publisher:
         self._let_go(entry)
         if not isinstance(entry, FrameEntry):
             return []
-        connection, channels = entry.connection.decode(), self._settings.channels
-        marks = [
-            feed_mark("down", entry.at_ms, entry.at_ms - 1, connection, channels),
-            feed_mark("up", entry.at_ms + 1, entry.at_ms + 1, connection, channels),
-        ]
-        self._buffer.free(-sum(mark.cost_bytes for mark in marks))
-        return list(marks)
+        mark = feed_mark(
+            *("down", entry.at_ms, entry.at_ms - 1, entry.connection.decode(), [entry.channel.decode()]),
+            group=self._settings.redundant_group,
+            why=f"the broker refused a frame of {len(entry.payload)} bytes",
+        )
+        self._buffer.free(-mark.cost_bytes)
+        return [mark]
 
     # The producer
 
@@ -328,7 +331,7 @@ class Publisher:
 
 def _key_and_headers(entry: Entry) -> tuple[bytes | None, list[tuple[str, bytes]]]:
     if isinstance(entry, MarkEntry):
-        return MARK_KEY, []
+        return MARK_KEY, list(entry.headers)
     number = [(HEADER_CONNECTION, entry.connection), (HEADER_SEQUENCE, b"%d" % entry.sequence)]
     if isinstance(entry, FrameEntry):
         return entry.channel, number

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from schemas.channels import LIQUIDATIONS, parse_channel
+from schemas.channels import LIQUIDATIONS, canonical_name, parse_channel
 from schemas.errors import UsageError
 from schemas.topics import Topics
 
@@ -14,6 +14,8 @@ KEY_VARIABLE = "COINGLASS_API_KEY"
 KEY_FILE_VARIABLE = "COINGLASS_API_KEY_FILE"
 KEY_IN_QUERY = "cg-api-key"
 SET_KEY = f"set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}"
+
+GROUP_CHARACTERS_MAX = 64
 
 _COINGLASS = "coinglass.com"
 _MIB = 1024 * 1024
@@ -64,6 +66,8 @@ class ProducerSettings:
     topics: Topics = field(default_factory=Topics)
     url: str = DEFAULT_URL
     channels: tuple[str, ...] = (LIQUIDATIONS,)
+    #: Name shared by producers that read the same channels, so that what both heard is counted once.
+    redundant_group: str | None = None
     api_key: Secret | None = None
     mark_every_ms: int = 1_000
     buffer_bytes_max: int = 256 * _MIB
@@ -97,8 +101,12 @@ class ProducerSettings:
                     f"{name!r} is not a channel: use {LIQUIDATIONS} or futures_trades@EXCHANGE_SYMBOL@MINVOL, "
                     "such as futures_trades@Binance_BTCUSDT@10000"
                 )
-        if len(set(self.channels)) != len(self.channels):
+        if len({canonical_name(name) for name in self.channels}) != len(self.channels):
             raise UsageError("a channel is named twice")
+        if self.redundant_group is not None and not (
+            1 <= len(self.redundant_group) <= GROUP_CHARACTERS_MAX and self.redundant_group.isprintable()
+        ):
+            raise UsageError(f"--redundant-group must be a name of 1 to {GROUP_CHARACTERS_MAX} printable characters")
         if not 50 <= self.mark_every_ms <= 60_000:
             raise UsageError("--mark-every must be from 50ms to 60s, such as 1s")
         if self.buffer_bytes_max < 1_024:

@@ -58,3 +58,13 @@ def parse_channel(name: str) -> Channel | None:
     if not (0 < len(exchange) <= NAME_CHARACTERS_MAX and 0 < len(symbol) <= NAME_CHARACTERS_MAX):
         return None
     return TradeChannel(name, exchange, symbol, float(min_vol))
+
+
+def canonical_name(name: str) -> str:
+    """Return the name that both spellings of a channel share; a name that nobody knows is its own.
+
+    >>> canonical_name("liquidation_orders")
+    'liquidationOrders'
+    """
+    channel = parse_channel(name)
+    return channel.name if channel else name

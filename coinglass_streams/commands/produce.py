@@ -24,6 +24,11 @@ from schemas.topics import Topics
     default=256,
     help="Memory for what the broker has not acknowledged; what does not fit is counted and shown as not covered.",
 )
+@option(
+    "--redundant-group",
+    metavar="NAME",
+    help="Run several producers of the same channels under one name: what more than one heard is counted once.",
+)
 @option("--metrics-port", type=click.IntRange(1, 65_535), help="Serve /metrics for Prometheus on 127.0.0.1.")
 def produce(
     broker: str,
@@ -33,6 +38,7 @@ def produce(
     url: str,
     mark_every: Duration,
     buffer_mib: int,
+    redundant_group: str | None,
     metrics_port: int | None,
 ) -> None:
     """Write the feed to the raw topics, every frame as it came, until stopped by a signal; then drain.
@@ -48,6 +54,7 @@ def produce(
         topics=topics,
         url=url,
         channels=tuple(dict.fromkeys(channels)),
+        redundant_group=redundant_group,
         api_key=key,
         mark_every_ms=mark_every.ms,
         buffer_bytes_max=buffer_mib * 1024 * 1024,

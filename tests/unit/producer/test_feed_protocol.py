@@ -85,6 +85,7 @@ def test_probes_without_an_answer_never_end_a_connection():
             b'{"channel":"futures_trades@OKX_BTC-USDT-SWAP@10000","data":[1,"anything"]}',
             (RawKind.TRADES, b"futures_trades@OKX_BTC-USDT-SWAP@10000"),
         ),
+        (b'{"channel":"liquidation_orders","data":[]}', (RawKind.LIQUIDATIONS, b"liquidationOrders")),
         ('{"channel":"liquidationOrders","data":["₿"]}'.encode(), (RawKind.LIQUIDATIONS, b"liquidationOrders")),
     ],
 )

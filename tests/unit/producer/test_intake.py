@@ -18,12 +18,15 @@ CONNECTION = "6f1c9c1e-0000-4000-8000-000000000000"
 class Feed:
     """An intake with a buffer for `slots` entries and a clock that each event moves by 1 ms."""
 
-    def __init__(self, slots: int, mark_every_ms: int = 1_000) -> None:
+    def __init__(self, slots: int, mark_every_ms: int = 1_000, group: str | None = None) -> None:
         self.size = 300 - ENTRY_OVERHEAD_BYTES
         self.buffer = Buffer(slots * 300)
         self.stats = Stats()
         self.intake = Intake(
-            CONNECTION, ["liquidationOrders"], self.buffer, self.stats, mark_every_ms=mark_every_ms, frame_bytes_max=100
+            *(CONNECTION, ["liquidationOrders"], self.buffer, self.stats),
+            mark_every_ms=mark_every_ms,
+            frame_bytes_max=100,
+            group=group,
         )
         self.now_ms = 100
 
@@ -67,7 +70,7 @@ def test_a_connection_that_is_kept_up_with_is_one_stretch():
     feed = Feed(10)
     feed.intake.subscribed(100)
     feed.frames(2)
-    feed.intake.ended(110, 105)
+    feed.intake.ended(110, 105, "the end")
     assert feed.publish() == ["up@100", "f0@101", "f1@102", "down<105"]
 
 
@@ -77,6 +80,34 @@ def test_alive_is_written_in_its_rhythm_and_says_when_anything_was_heard():
     for now_ms in range(104, 150, 4):
         feed.intake.tick(now_ms, heard_at_ms=now_ms - 3)
     assert feed.publish() == ["up@100", "alive<109", "alive<117", "alive<129", "alive<137"]
+
+
+def test_marks_name_their_group_and_a_down_says_why():
+    feed = Feed(5, mark_every_ms=10, group="pair-1")
+    feed.intake.subscribed(100)
+    feed.frames(1)
+    feed.intake.tick(111, 111)
+    feed.frames(4)
+    marks = [entry for entry in feed.buffer.take(100) if isinstance(entry, MarkEntry)]
+    group = ("group", b"pair-1")
+    assert [mark.headers for mark in marks] == [(group,), (group,), (group, ("why", b"the buffer was full"))]
+
+
+def test_why_is_one_bounded_line_whatever_the_feed_said():
+    feed = Feed(5)
+    feed.intake.subscribed(100)
+    feed.intake.ended(110, 110, "closed (1000 a\n\x00b\ud800 " + "c" * 1_000)
+    ((name, why),) = feed.buffer.take(2)[1].headers
+    assert name == "why"
+    assert why.decode().startswith("closed (1000 a b c")
+    assert len(why) == 200
+
+
+def test_a_frame_too_long_says_so():
+    feed = Feed(20)
+    feed.intake.subscribed(100)
+    feed.frames(1, size=101)
+    assert feed.buffer.take(2)[1].headers == (("why", b"a frame of more than 100 bytes"),)
 
 
 def test_overflow_ends_the_stretch_at_the_last_kept_frame_and_room_begins_another():
@@ -113,7 +144,7 @@ def test_a_connection_lost_while_frames_are_dropped_is_not_ended_twice():
     feed = Feed(3)
     feed.intake.subscribed(100)
     feed.frames(5)
-    feed.intake.ended(120, 120)
+    feed.intake.ended(120, 120, "the end")
     assert [entry for entry in feed.publish() if entry.startswith("down")] == ["down<101"]
 
 
