@@ -22,7 +22,7 @@ from schemas.topics import Topics
 from tests.fault.compare import Output, count_differences, differences, row_differences
 from tests.fault.expected import Expected, RawRow, expect
 from tests.fault.settings import PARTITIONS, WINDOWS
-from tests.fault.sources import Source, Stream, result_topics, source_of
+from tests.fault.sources import Source, Stream, result_partitions, source_of
 from tests.fault.stands import committed_records, group_offsets, log_ends, open_transactions, rows_of
 from tests.fault.workers import get
 
@@ -59,7 +59,7 @@ async def until_processed(bootstrap: str, topics: Topics, app_id: str, seconds_m
 async def check(bootstrap: str, topics: Topics, app_id: str, folder: Path) -> Verdict:
     """Compare results, changelogs and offsets with what the raw topics say."""
     verdict, sources = Verdict(), sources_of(topics)
-    results = [TopicPartition(topic, number) for topic in result_topics(topics) for number in range(PARTITIONS)]
+    results = result_partitions(topics)
     changelogs = {source: changelog_of(topics, app_id, source) for source in sources}
     still_open = await open_transactions(bootstrap, [*results, *changelogs.values()], OPEN_SECONDS_MAX)
     verdict.problems += [f"a transaction is still open: {place}" for place in still_open]
@@ -156,12 +156,13 @@ async def _copy(bootstrap: str, source: Source, path: Path) -> None:
     with path.open("wb") as file:
         async for records in committed_records(bootstrap, TopicPartition(*source)):
             for r in records:
-                row = encode(RawRow(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value))
+                row = encode(RawRow(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)))
                 file.write(len(row).to_bytes(4, "big") + row)
 
 
 def _kind(stream: Stream, topics: Topics) -> str:
-    return {topics.late: "late", topics.dead_letters: "dead letters"}.get(stream.topic, "finals")
+    kinds = {topics.late: "late", topics.feed_gaps: "gaps", topics.dead_letters: "dead letters"}
+    return kinds.get(stream.topic, "finals")
 
 
 def _canonical(window: dict[str, Any]) -> str:

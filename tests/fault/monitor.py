@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from schemas.topics import Topics
-from tests.fault.settings import PARTITIONS
-from tests.fault.sources import Source, result_topics, source_of
+from tests.fault.sources import Source, result_partitions, source_of
 
 #: A killed worker's last commit can still be on its way to us for so long; no other resumes so soon.
 LAST_COMMIT_SECONDS = 0.3
@@ -45,7 +44,7 @@ class Monitor:
         )
         await consumer.start()
         try:
-            consumer.assign([TopicPartition(t, p) for t in result_topics(self._topics) for p in range(PARTITIONS)])
+            consumer.assign(result_partitions(self._topics))
             while True:
                 try:
                     fetched = await consumer.getmany(timeout_ms=100)

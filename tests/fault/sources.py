@@ -2,11 +2,13 @@
 
 from typing import NamedTuple, Protocol
 
+from aiokafka.structs import TopicPartition
+
 from schemas import topics as names
 from schemas.codec import decode
 from schemas.topics import Topics
 from tests.fault.frames import partition_of
-from tests.fault.settings import WINDOWS
+from tests.fault.settings import PARTITIONS, WINDOWS
 
 Source = tuple[str, int]  # raw topic and partition
 
@@ -28,11 +30,15 @@ class Published(Protocol):
     headers: tuple[tuple[str, bytes], ...]
 
 
-def result_topics(topics: Topics) -> list[str]:
-    """Return all topics that workers publish to."""
+def result_partitions(topics: Topics) -> list[TopicPartition]:
+    """Return all partitions that workers publish to."""
     volumes = [topics.liquidation_volume(name) for name, _ in WINDOWS]
     imbalances = [topics.trade_imbalance(name) for name, _ in WINDOWS]
-    return [*volumes, *imbalances, topics.late, topics.dead_letters]
+    spread = [*volumes, *imbalances, topics.late, topics.dead_letters]
+    return [
+        *(TopicPartition(topic, number) for topic in spread for number in range(PARTITIONS)),
+        TopicPartition(topics.feed_gaps, 0),
+    ]
 
 
 def source_of(record: Published, topics: Topics) -> Source:
@@ -40,6 +46,8 @@ def source_of(record: Published, topics: Topics) -> Source:
     if record.topic == topics.dead_letters:
         headers = dict(record.headers)
         return headers[names.HEADER_SOURCE_TOPIC].decode(), int(headers[names.HEADER_SOURCE_PARTITION])
+    if record.topic == topics.feed_gaps:
+        return topics.raw_liquidations, 0
     assert record.key is not None
     if record.topic == topics.late:
         assert record.value is not None
