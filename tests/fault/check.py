@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,15 @@ async def until_processed(bootstrap: str, topics: Topics, app_id: str, seconds_m
         await asyncio.sleep(0.3)
 
 
-async def check(bootstrap: str, topics: Topics, app_id: str, folder: Path) -> Verdict:
-    """Compare results, changelogs and offsets with what the raw topics say."""
+async def check(bootstrap: str, topics: Topics, app_id: str, folder: Path, *, once: bool = False) -> Verdict:
+    """Compare results, changelogs and offsets with what the raw topics say; `once` as in `expect`."""
     verdict, sources = Verdict(), sources_of(topics)
     results = result_partitions(topics)
     changelogs = {source: changelog_of(topics, app_id, source) for source in sources}
     still_open = await open_transactions(bootstrap, [*results, *changelogs.values()], OPEN_SECONDS_MAX)
     verdict.problems += [f"a transaction is still open: {place}" for place in still_open]
 
-    expected = await expected_of(bootstrap, topics, sources, folder)
+    expected = await expected_of(bootstrap, topics, sources, folder, once=once)
     wanted: dict[Stream, list[Output]] = {}
     for source in sources:
         wanted.update(expected[source].streams)
@@ -117,15 +118,17 @@ def changelog_of(topics: Topics, app_id: str, source: Source) -> TopicPartition:
     return TopicPartition(f"{app_id}-{tables_by_topic(topics)[source[0]]}-changelog", source[1])
 
 
-async def expected_of(bootstrap: str, topics: Topics, sources: list[Source], folder: Path) -> dict[Source, Expected]:
+async def expected_of(
+    bootstrap: str, topics: Topics, sources: list[Source], folder: Path, *, once: bool
+) -> dict[Source, Expected]:
     """Copy each raw partition to a file, and have it judged in a process of its own."""
     loop, spawn = asyncio.get_running_loop(), multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
         judged = []
         for source in sources:
             path = folder / f"{source[0]}-{source[1]}.raw"
-            await _copy(bootstrap, source, path)
-            judged.append(loop.run_in_executor(pool, expect, path, topics, source))
+            await copy_rows(bootstrap, source, path)
+            judged.append(loop.run_in_executor(pool, partial(expect, path, topics, source, once=once)))
         return dict(zip(sources, await asyncio.gather(*judged), strict=True))
 
 
@@ -151,7 +154,8 @@ async def offset_problems(bootstrap: str, app_id: str, expected: Mapping[Source,
     return problems
 
 
-async def _copy(bootstrap: str, source: Source, path: Path) -> None:
+async def copy_rows(bootstrap: str, source: Source, path: Path) -> None:
+    """Copy a partition's committed records to a file."""
     encode = msgspec.msgpack.Encoder().encode
     with path.open("wb") as file:
         async for records in committed_records(bootstrap, TopicPartition(*source)):
