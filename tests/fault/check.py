@@ -18,6 +18,7 @@ from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.app import tables_by_topic
 from processors.views.tables import newest, windows_by_key
 from processors.windows import window_sizes
+from schemas import topics as names
 from schemas.durations import parse_duration
 from schemas.topics import Topics
 from tests.fault.compare import Output, count_differences, differences, row_differences
@@ -126,8 +127,7 @@ async def expected_of(
     with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
         judged = []
         for source in sources:
-            path = folder / f"{source[0]}-{source[1]}.raw"
-            await copy_rows(bootstrap, source, path)
+            path = await copied(bootstrap, source, folder)
             judged.append(loop.run_in_executor(pool, partial(expect, path, topics, source, once=once)))
         return dict(zip(sources, await asyncio.gather(*judged), strict=True))
 
@@ -138,6 +138,8 @@ async def found_streams(bootstrap: str, topics: Topics, places: list[TopicPartit
     for place in places:
         async for records in committed_records(bootstrap, place):
             for record in records:
+                if record.topic == topics.dead_letters and not dict(record.headers).get(names.HEADER_SOURCE_TOPIC):
+                    continue  # a producer's
                 stream = Stream(place.topic, place.partition, source_of(record, topics))
                 output = Output(record.key, record.value, record.timestamp, tuple(record.headers))
                 streams.setdefault(stream, []).append(output)
@@ -154,14 +156,18 @@ async def offset_problems(bootstrap: str, app_id: str, expected: Mapping[Source,
     return problems
 
 
-async def copy_rows(bootstrap: str, source: Source, path: Path) -> None:
-    """Copy a partition's committed records to a file."""
+async def copied(bootstrap: str, source: Source, folder: Path) -> Path:
+    """Return a file with a partition's committed records; it is copied the first time."""
+    path = folder / f"{source[0]}-{source[1]}.rows"
+    if path.exists():
+        return path
     encode = msgspec.msgpack.Encoder().encode
     with path.open("wb") as file:
         async for records in committed_records(bootstrap, TopicPartition(*source)):
             for r in records:
                 row = encode(RawRow(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)))
                 file.write(len(row).to_bytes(4, "big") + row)
+    return path
 
 
 def _kind(stream: Stream, topics: Topics) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.fault import netns
 from tests.fault.brokers import Brokers, brokers
+from tests.fault.feed.check import Evidence
 from tests.fault.feed.report import FeedReport
 from tests.fault.feed.scene import FeedScene, judge, scene_of
 from tests.fault.feed.settings import BLOWS, LACKS, PRODUCERS_MAX, FeedStormSettings
@@ -24,7 +25,9 @@ from tests.fault.netns import Namespaces
 from tests.fault.plan import plan
 
 
-async def feed_storm(settings: FeedStormSettings, folder: Path, given: Brokers | None = None) -> FeedReport:
+async def feed_storm(
+    settings: FeedStormSettings, folder: Path, given: Brokers | None = None
+) -> tuple[FeedReport, Evidence]:
     """Run one storm, with its data and logs in `folder`; on a Kafka of its own if none is given."""
     report = FeedReport.of(settings)
     settings = _possible(settings, report)
@@ -34,8 +37,8 @@ async def feed_storm(settings: FeedStormSettings, folder: Path, given: Brokers |
         kafka = given or await stack.enter_async_context(brokers(1, folder / "kafka", host))
         scene = await stack.enter_async_context(scene_of(settings, folder, kafka, namespaces))
         await _blow(scene, report)
-        await judge(scene, report)
-    return report
+        evidence = await judge(scene, report)
+    return report, evidence
 
 
 def _possible(settings: FeedStormSettings, report: FeedReport) -> FeedStormSettings:
@@ -66,7 +69,7 @@ def main() -> None:
     # What our own clients say of brokers that are down is no news here.
     logging.basicConfig(filename=folder / "storm.log", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        report = asyncio.run(feed_storm(settings, folder))
+        report, _ = asyncio.run(feed_storm(settings, folder))
     except BaseException:
         print(f"the storm itself failed; data and logs are in {folder}", file=sys.stderr)
         raise

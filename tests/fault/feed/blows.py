@@ -13,6 +13,7 @@ from tests.fault.feed.server import Admission, HostileFeed, Refusal
 from tests.fault.plan import Blow
 
 FLOOD_TICKS = 4_000
+RSV1 = 0x40
 CLOSE_CODES = (1000, 1001, 1006, 1011, 1012, 1013, 4000)
 #: What a blow to a connection waits for: the producer must have noticed by then, or the check says so.
 GONE_SECONDS_MAX = 60.0
@@ -104,7 +105,9 @@ class FeedBlows:
 
     async def _compressed(self, link: Link, blow: Blow) -> None:
         (message,) = self._feed.market.tick(now_ms()).messages(cut_up=False)
-        link.stop_sending(Frame(Opcode.TEXT, message.payload, rsv1=True).serialize(mask=False))
+        data = bytearray(wire(message.payload, Opcode.TEXT))
+        data[0] |= RSV1  # compressed, says this bit; it was not agreed on
+        link.stop_sending(bytes(data))
         await _gone(link)
 
     async def _close(self, link: Link, blow: Blow) -> None:

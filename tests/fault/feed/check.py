@@ -6,24 +6,23 @@ prompt                    a dead connection is noticed, and another is tried for
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from schemas.topics import Topics
+from tests.fault.expected import RawRow
 from tests.fault.feed.journal import Attempt, Connection, Fate, Journal, Sent
 from tests.fault.feed.settings import GROUP, FeedStormSettings, Patience
-from tests.fault.feed.stood import Kept, Stood
+from tests.fault.feed.stood import Kept, Stood, sort_out
 from tests.fault.frames import LIQUIDATIONS, partition_of
 from tests.fault.gaps import Intervals, less
 from tests.fault.settings import PARTITIONS
 from tests.fault.sources import Source
 
-#: A machine that does many things at once lets a process wait for so long now and then.
+#: How late a process may be on a machine that has nothing else to do, and how much more than the feed it may be late.
 SLACK_MS = 2_000
-#: From a process's start to its first attempt, and from its last mark to Kafka.
-START_MS = 15_000
-PUBLISHED_MS = 1_500
+LAGS = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Happened:
     lives: Sequence[Lived] = ()
     halts: Sequence[tuple[int, int, int]] = ()  # slot, from, to: frozen, or cut off from everything
     broker_hits: Intervals = field(default_factory=list)
+    slack_ms: int = SLACK_MS
 
     def life_of(self, connection: Connection) -> Lived | None:
         """Return the process that a connection belonged to."""
@@ -55,25 +55,42 @@ class Happened:
             None,
         )
 
+    def halted_ms(self, slot: int, from_ms: int) -> int:
+        """Return for how long in all a producer stood still after that, or the network to it."""
+        return sum(b - max(a, from_ms) for of, a, b in self.halts if of == slot and b > from_ms)
+
     def broker_was_hit(self, from_ms: int, to_ms: int) -> bool:
         """Whether a broker was away, or just back, at some time in between."""
         return any(a < to_ms and from_ms < b + 10_000 for a, b in self.broker_hits)
 
 
-def check_feed(
-    journal: Journal, stood: Stood, happened: Happened, settings: FeedStormSettings, topics: Topics
-) -> list[str]:
-    """Return all that is wrong."""
-    checks: list[Callable[[], Iterable[str]]] = [
-        lambda: stood.problems,
-        lambda: each_once_and_in_order(stood),
-        lambda: marks_as_they_should_be(stood, settings),
-        lambda: covered_means_present(journal, stood, happened, topics),
-        lambda: present_means_covered(journal, stood, happened, settings),
-        lambda: noticed_in_time(journal, happened, settings.patience),
-        lambda: tried_in_time(journal, happened, settings),
-    ]
-    return [problem for check in checks for problem in check()]
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of a storm once it is over; `rows` are what stands in the raw topics and the dead letters."""
+
+    rows: Mapping[Source, Sequence[RawRow]]
+    journal: Journal
+    happened: Happened
+    settings: FeedStormSettings
+    topics: Topics
+
+    def stood(self) -> Stood:
+        """Return the rows by the connections that brought them."""
+        return sort_out(self.rows, self.journal, self.topics)
+
+    def problems(self) -> list[str]:
+        """Return all that is wrong."""
+        journal, happened, settings, stood = self.journal, self.happened, self.settings, self.stood()
+        return [
+            *stood.problems,
+            *each_once_and_in_order(stood),
+            *marks_as_they_should_be(stood, settings),
+            *covered_means_present(journal, stood, happened, self.topics),
+            *covered_means_heard(journal, stood, happened),
+            *present_means_covered(journal, stood, happened, settings),
+            *noticed_in_time(journal, happened, settings.patience),
+            *tried_in_time(journal, happened, settings),
+        ]
 
 
 def each_once_and_in_order(stood: Stood) -> Iterator[str]:
@@ -154,6 +171,20 @@ def _missing(
             )
 
 
+def covered_means_heard(journal: Journal, stood: Stood, happened: Happened) -> Iterator[str]:
+    """No mark covers time before a connection was opened, or after the last that can have come on it."""
+    for connection in journal.connections:
+        last_ms = min(ms for ms in (connection.mute_ms, connection.ended_ms, 1 << 60) if ms is not None)
+        last_ms += happened.halted_ms(connection.slot, last_ms) + happened.slack_ms
+        for source in stood.marks:
+            for a, b in stood.spans(connection.number, source, LIQUIDATIONS):
+                if a < connection.opened_ms or b > last_ms:
+                    yield (
+                        f"{source}: connection {connection.number} is covered in [{a}, {b}), but it was opened at "
+                        f"{connection.opened_ms}, mute from {connection.mute_ms} on, over at {connection.ended_ms}"
+                    )
+
+
 def present_means_covered(
     journal: Journal, stood: Stood, happened: Happened, settings: FeedStormSettings
 ) -> Iterator[str]:
@@ -166,7 +197,7 @@ def present_means_covered(
         if life.killed:
             if happened.broker_was_hit(connection.opened_ms, life.ended_ms):
                 continue  # its marks may never have come so far
-            to_ms = min(to_ms, life.ended_ms - settings.mark_every_ms - PUBLISHED_MS)
+            to_ms = min(to_ms, life.ended_ms - settings.mark_every_ms - happened.slack_ms)
         from_ms = connection.subscribed_ms + settings.mark_every_ms
         for source in stood.marks:
             uncovered = less([(from_ms, to_ms)], stood.spans(connection.number, source, LIQUIDATIONS))
@@ -177,27 +208,25 @@ def present_means_covered(
 
 def _is_explained(a: int, b: int, connection: Connection, happened: Happened, settings: FeedStormSettings) -> bool:
     """Whether a blow explains that nothing was kept: a frame too long for a record, or no broker for long."""
-    if not settings.has("spool") and any(start < b and a < end + SLACK_MS for start, end in happened.broker_hits):
+    if not settings.has("spool") and any(
+        start < b and a < end + happened.slack_ms for start, end in happened.broker_hits
+    ):
         return True
-    return b - a <= SLACK_MS and any(
-        sent.fate is Fate.LOST and a - SLACK_MS <= sent.at_ms <= b for sent in connection.sent
+    return b - a <= happened.slack_ms and any(
+        sent.fate is Fate.LOST and a - happened.slack_ms <= sent.at_ms <= b for sent in connection.sent
     )
 
 
 def noticed_in_time(journal: Journal, happened: Happened, patience: Patience) -> Iterator[str]:
-    """A connection that fell silent is given up in time."""
+    """A connection that nothing is to be had from any more is given up in time."""
     for connection in journal.connections:
-        if connection.silent_ms is None:
+        if connection.doomed_ms is None:
             continue
-        halted_ms = sum(
-            to_ms - from_ms
-            for slot, from_ms, to_ms in happened.halts
-            if slot == connection.slot and to_ms > connection.silent_ms
-        )
-        by_ms = connection.silent_ms + patience.notice_ms + halted_ms + SLACK_MS
+        halted_ms = happened.halted_ms(connection.slot, connection.doomed_ms)
+        by_ms = connection.doomed_ms + patience.notice_ms + halted_ms + happened.slack_ms
         if connection.ended_ms is None or connection.ended_ms > by_ms:
             yield (
-                f"connection {connection.number} was dead from {connection.silent_ms} on ({connection.blows}), "
+                f"connection {connection.number} was doomed from {connection.doomed_ms} on ({connection.blows}), "
                 f"and given up only at {connection.ended_ms}"
             )
 
@@ -221,7 +250,7 @@ def tried_in_time(journal: Journal, happened: Happened, settings: FeedStormSetti
                     yield f"producer {slot} came at {after.at_ms}, told at {ended_ms} to wait {before.hold_off_ms} ms"
                 if _was_away(journal, happened, slot, ended_ms, after):
                     limit_ms = settings.patience.backoff_ms_max
-                by_ms = ended_ms + max(limit_ms, before.hold_off_ms) + SLACK_MS
+                by_ms = ended_ms + max(limit_ms, before.hold_off_ms) + happened.slack_ms
                 if after.at_ms > by_ms and not _was_away(journal, happened, slot, ended_ms, after):
                     yield f"producer {slot} lost its connection at {ended_ms}, and tried again only at {after.at_ms}"
 
@@ -235,7 +264,7 @@ def _next_limit_ms(limit_ms: int, lasted_ms: int, patience: Patience) -> int:
 def _was_away(journal: Journal, happened: Happened, slot: int, from_ms: int, attempt: Attempt) -> bool:
     """Whether the producer could not try in between, or the feed not see that it did."""
     halts = [(a, b) for of, a, b in happened.halts if of == slot]
-    return any(a <= attempt.at_ms and from_ms <= b + SLACK_MS for a, b in (*halts, *journal.downs))
+    return any(a <= attempt.at_ms and from_ms <= b + happened.slack_ms for a, b in (*halts, *journal.downs))
 
 
 def tally(journal: Journal, stood: Stood) -> Counter[str]:

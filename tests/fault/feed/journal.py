@@ -58,7 +58,8 @@ class Connection:
     channels: frozenset[str] = frozenset()
     sent: list[Sent] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
-    silent_ms: int | None = None  # from here on it was half-open, or its text pings were not answered
+    doomed_ms: int | None = None  # from here on the producer had reason to give it up
+    mute_ms: int | None = None  # from here on nothing was sent
     blows: list[str] = field(default_factory=list)
 
     def read_by_ms(self, place: int) -> int | None:
@@ -93,7 +94,7 @@ class Journal:
     connections: list[Connection] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     downs: list[tuple[int, int]] = field(default_factory=list)  # when nobody listened: from, to
-    notices: int = 0
+    lag_ms: int = 0  # the longest that the feed's own clockwork was late: this machine has much to do
 
     def of_slot(self, slot: int) -> Sequence[Connection]:
         """Return the connections of one producer's place, in their order."""

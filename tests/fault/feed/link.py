@@ -142,18 +142,18 @@ class Link:
     def fall_silent(self) -> None:
         """Leave the connection half-open: from now on nothing is sent or answered."""
         self.silent = True
-        self.connection.silent_ms = now_ms()
+        self.connection.doomed_ms = self.connection.mute_ms = now_ms()
 
     def withhold_pongs(self) -> None:
         """Answer the text `ping` no more; everything else goes on."""
         self.answers_pings = False
-        self.connection.silent_ms = now_ms()
+        self.connection.doomed_ms = now_ms()
 
     def stop_sending(self, last: bytes) -> None:
         """Send these bytes, which must end the connection, and nothing after them."""
         self.write(last)
         self._said_goodbye = True
-        self.connection.silent_ms = now_ms()
+        self.connection.doomed_ms = self.connection.mute_ms = now_ms()
 
     def send_in_pieces(self, message: Message) -> None:
         """Send a message as fragments with a ping between, which the protocol allows."""

@@ -17,16 +17,16 @@ from schemas.durations import parse_duration
 from schemas.topics import Topics
 from tests.fault.blows import BrokerBlows, Dealer, ProcessBlows
 from tests.fault.brokers import Brokers
-from tests.fault.check import check, copy_rows, sources_of, until_processed
+from tests.fault.check import check, copied, sources_of, until_processed
 from tests.fault.exits import judge_producer
 from tests.fault.expected import RawRow, read_rows
 from tests.fault.feed.blows import FeedBlows
-from tests.fault.feed.check import Happened, Lived, check_feed, tally
+from tests.fault.feed.check import LAGS, SLACK_MS, Evidence, Happened, Lived, tally
 from tests.fault.feed.prints import CHANNELS, Market
 from tests.fault.feed.report import FeedReport
 from tests.fault.feed.server import HostileFeed
 from tests.fault.feed.settings import GROUP, KEY, FeedStormSettings
-from tests.fault.feed.stood import Stood, sort_out
+from tests.fault.feed.stood import Stood
 from tests.fault.gaps import covered_by_any
 from tests.fault.netns import Namespaces
 from tests.fault.settings import MARK_DELAY_MS, PARTITIONS, WINDOWS, WORKER_FLAGS
@@ -151,7 +151,7 @@ def producer_slot(
     )
 
 
-async def judge(scene: FeedScene, report: FeedReport) -> None:
+async def judge(scene: FeedScene, report: FeedReport) -> Evidence:
     """Have a worker compute what the producers brought, and compare everything with what should be."""
     await scene.workers.scale(1)
     report.problems += await scene.producers.stop_all(STOP_SECONDS_MAX)
@@ -165,16 +165,15 @@ async def judge(scene: FeedScene, report: FeedReport) -> None:
         _judge_life(scene, life, report)
     verdict = await check(scene.bootstrap, scene.topics, scene.app_id, scene.folder, once=scene.settings.redundant)
     report.problems += verdict.problems
-    await judge_raw(scene, report)
     report.counts += verdict.counts
+    return await judge_raw(scene, report)
 
 
-async def judge_raw(scene: FeedScene, report: FeedReport) -> None:
+async def judge_raw(scene: FeedScene, report: FeedReport) -> Evidence:
     """Compare the raw topics with what the feed sent."""
     rows = await rows_of_all(scene)
-    stood = sort_out(rows, scene.feed.journal, scene.topics)
-    happened = happened_to(scene)
-    report.problems += check_feed(scene.feed.journal, stood, happened, scene.settings, scene.topics)
+    evidence = Evidence(rows, scene.feed.journal, happened_to(scene), scene.settings, scene.topics)
+    report.problems += evidence.problems()
     if scene.feed.wrong_keys:
         report.problems.append(f"{scene.feed.wrong_keys} handshakes without the right API key")
     report.problems += [
@@ -183,19 +182,16 @@ async def judge_raw(scene: FeedScene, report: FeedReport) -> None:
         for row in of_source
         if _shows_key(b"".join(value for _, value in row.headers))
     ]
-    report.counts = tally(scene.feed.journal, stood)
+    stood = evidence.stood()
+    report.counts += tally(scene.feed.journal, stood)
     report.covered_share = _covered_share(stood, scene.topics)
+    return evidence
 
 
 async def rows_of_all(scene: FeedScene) -> dict[Source, list[RawRow]]:
     """Return what stands in the raw topics and the dead letters."""
-    letters = [(scene.topics.dead_letters, number) for number in range(PARTITIONS)]
-    rows = {}
-    for source in [*sources_of(scene.topics), *letters]:
-        path = scene.folder / f"{source[0]}-{source[1]}.rows"
-        await copy_rows(scene.bootstrap, source, path)
-        rows[source] = list(read_rows(path))
-    return rows
+    sources = [*sources_of(scene.topics), *((scene.topics.dead_letters, number) for number in range(PARTITIONS))]
+    return {source: list(read_rows(await copied(scene.bootstrap, source, scene.folder))) for source in sources}
 
 
 def happened_to(scene: FeedScene) -> Happened:
@@ -208,6 +204,7 @@ def happened_to(scene: FeedScene) -> Happened:
         ],
         [(life.slot, wall_ms(began), wall_ms(ended)) for life, began, ended in scene.processes.freezes],
         [(wall_ms(began), wall_ms(ended)) for began, ended in scene.brokers.hits],
+        SLACK_MS + LAGS * scene.feed.journal.lag_ms,
     )
 
 

@@ -180,6 +180,7 @@ class HostileFeed:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
+            self.journal.lag_ms = max(self.journal.lag_ms, int((now - last - TICK_SECONDS) * 1_000))
             due, last = min(due + (now - last) * self._rate, CATCH_UP_SECONDS_MAX * self._rate), now
             count = int(due)
             due -= count
