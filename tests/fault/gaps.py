@@ -39,10 +39,15 @@ def gap_problems(marks: Sequence[Mark], mark_delay_ms: int, told: Iterable[Mappi
 
 
 def late_marks(marks: Sequence[Mark], mark_delay_ms: int) -> int:
-    """Return how many marks came when gaps of their time were told already."""
+    """Return how many marks came when gaps of the time that they speak of were told already.
+
+    Such as the first mark of a producer that stood still for a while: it has heard all that came meanwhile.
+    """
     late, told_to_ms = 0, -(2**62)
+    spoken_to_ms: dict[str, int] = {}
     for mark in marks:
-        late += mark.at_ms <= told_to_ms
+        late += min(mark.at_ms, spoken_to_ms.get(mark.connection, mark.at_ms)) <= told_to_ms
+        spoken_to_ms[mark.connection] = min(mark.heard_at_ms, mark.at_ms)
         told_to_ms = max(told_to_ms, mark.at_ms - mark_delay_ms)
     return late
 

@@ -233,18 +233,20 @@ def noticed_in_time(journal: Journal, happened: Happened, patience: Patience) ->
 
 def tried_in_time(journal: Journal, happened: Happened, settings: FeedStormSettings) -> Iterator[str]:
     """After a connection or a refusal the next attempt comes within the backoff, and not before Retry-After is over."""
-    ends = {connection.number: connection.ended_ms for connection in journal.connections}
     for slot in range(settings.producers):
         for life in (one for one in happened.lives if one.slot == slot):
             attempts = [a for a in journal.attempts if a.slot == slot and life.began_ms <= a.at_ms <= life.ended_ms]
             attempts.sort()
             limit_ms = 0
             for before, after in pairwise(attempts):
-                ended_ms = before.ended_ms if before.connection is None else ends[before.connection]
-                if ended_ms is None:
-                    yield f"connection {before.connection} was still up when another was tried for"
-                    continue
-                lasted_ms = 0 if before.connection is None else ended_ms - before.ended_ms
+                ended_ms, lasted_ms = before.ended_ms, 0
+                if before.connection is not None:
+                    connection = journal.connections[before.connection]
+                    if connection.ended_ms is None:
+                        yield f"connection {before.connection} was still up when another was tried for"
+                        continue
+                    ended_ms = connection.ended_ms
+                    lasted_ms = min(ended_ms, connection.mute_ms or ended_ms) - before.ended_ms
                 limit_ms = _next_limit_ms(limit_ms, lasted_ms, settings.patience)
                 if settings.has("hold-off") and after.at_ms < ended_ms + before.hold_off_ms - 50:
                     yield f"producer {slot} came at {after.at_ms}, told at {ended_ms} to wait {before.hold_off_ms} ms"
