@@ -1,12 +1,13 @@
 """The buffer between the thread that reads the feed and the loop that publishes: first in, first out, bounded by bytes.
 
-One thread puts, one loop takes and frees. What was taken still counts until it is freed, that is acknowledged by Kafka:
-the bound holds for everything the producer answers for. There is no lock: each counter has one writer, and a deque's
-append and popleft are atomic.
+The threads that read the feed put, one loop takes and frees. What was taken still counts until it is freed, that is
+acknowledged by Kafka: the bound holds for everything the producer answers for. Only putting takes a lock: the other
+counter has one writer, and a deque's append and popleft are atomic.
 """
 
 from collections import deque
 from collections.abc import Callable
+from threading import Lock
 
 from producer.entries import Entry
 
@@ -21,6 +22,7 @@ class Buffer:
         self._put_bytes = 0
         self._freed_bytes = 0
         self._awaited = False
+        self._putting = Lock()
 
     @property
     def used_bytes(self) -> int:
@@ -37,13 +39,18 @@ class Buffer:
 
     def put(self, entry: Entry) -> bool:
         """Append the entry; False if it does not fit."""
-        if self.used_bytes + entry.cost_bytes > self.bytes_max:
-            return False
-        self.put_always(entry)
+        with self._putting:
+            if self.used_bytes + entry.cost_bytes > self.bytes_max:
+                return False
+            self._append(entry)
         return True
 
     def put_always(self, entry: Entry) -> None:
         """Append the entry though it may not fit: for the one mark that says that something did not."""
+        with self._putting:
+            self._append(entry)
+
+    def _append(self, entry: Entry) -> None:
         self._put_bytes += entry.cost_bytes
         self._entries.append(entry)
         if self._awaited:

@@ -9,7 +9,7 @@ from producer.buffer import Buffer
 from producer.entries import DeadLetterEntry, FrameEntry
 from producer.marks import Stretch
 from producer.protocol import Notice, Placed, Pong, Unplaced
-from producer.stats import Stats
+from producer.stats import FeedStats
 
 #: Why a frame was dropped.
 FULL = "buffer-full"
@@ -26,7 +26,7 @@ class Intake:
         connection: str,
         channels: Sequence[str],
         buffer: Buffer,
-        stats: Stats,
+        stats: FeedStats,
         *,
         mark_every_ms: int,
         frame_bytes_max: int,
@@ -75,8 +75,14 @@ class Intake:
         if isinstance(message, Notice):
             self._stats.notices += 1
 
-    def tick(self, now_ms: int, heard_at_ms: int) -> None:
-        """Write the mark that is due; `heard_at_ms` is the last moment anything at all arrived."""
+    def tick(self, now_ms: int, heard_at_ms: int, channels: Sequence[str]) -> None:
+        """Write the mark that is due.
+
+        `heard_at_ms` is the last moment anything at all arrived, `channels` are those that the feed is believed to
+        send: if they are others than before, a mark says so now.
+        """
+        if tuple(channels) != self._stretch.channels:
+            self._stretch.speak_for(channels)
         if not self._stretch.covered:
             self._cover(now_ms)
             return

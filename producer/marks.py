@@ -63,6 +63,16 @@ class Stretch:
         self._heard_at_ms = 0
         self.covered = False
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that the marks speak for."""
+        return self._channels
+
+    def speak_for(self, channels: Sequence[str]) -> None:
+        """Take other channels; the next mark shows them, as it is due now."""
+        self._channels = tuple(channels)
+        self._due_at_ms = 0
+
     def heard(self, now_ms: int) -> None:
         """Take note that something arrived, and was kept."""
         if now_ms > self._heard_at_ms:

@@ -1,5 +1,6 @@
 """What the producer counts, for Prometheus. Read when asked for: counting costs a frame nothing."""
 
+import heapq
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from producer.stats import Stats
 from schemas.errors import OperationError
 
 METRICS_HOST = "127.0.0.1"
+CHANNELS_SHOWN_MAX = 200
 _PREFIX = "coinglass_producer_"
 
 
@@ -31,27 +33,49 @@ class StatsCollector(Collector):
             ("bytes", "Bytes of those messages.", stats.bytes),
             ("notices", "Acknowledgements, notices and errors received, not published.", stats.notices),
             ("attempts", "Attempts to reach the feed.", stats.attempts),
-            ("reconnects", "Connections to the feed after the first.", max(0, stats.connections - 1)),
+            ("reconnects", "Connections to the feed in the place of one that was lost.", stats.reconnects),
             ("published", "Records acknowledged by Kafka; a mark counts once a partition.", stats.published),
             ("refused", "Records that the broker would never take, shown as missing coverage.", stats.refused),
             ("producer_renewals", "Kafka producers replaced after a refused batch.", stats.renewals),
         ):
             yield CounterMetricFamily(_PREFIX + name, text, value=value)
         letters = CounterMetricFamily(_PREFIX + "dead_letters", "Messages sent to the dead letters.", labels=["reason"])
-        for reason, count in sorted(stats.dead_letters.copy().items()):
+        for reason, count in sorted(stats.dead_letters.items()):
             letters.add_metric([reason], count)
         yield letters
         dropped = CounterMetricFamily(
             _PREFIX + "dropped_frames", "Frames dropped, shown as missing coverage.", labels=["reason"]
         )
-        for reason, count in sorted(stats.dropped.copy().items()):
+        for reason, count in sorted(stats.dropped.items()):
             dropped.add_metric([reason], count)
         yield dropped
-        yield GaugeMetricFamily(_PREFIX + "connected", "1 while the feed is subscribed.", value=int(stats.connected))
+        yield GaugeMetricFamily(
+            _PREFIX + "connected", "Connections that are subscribed just now.", value=stats.connected
+        )
+        yield from _channels(stats)
         yield GaugeMetricFamily(
             _PREFIX + "buffer_bytes", "Bytes received and not acknowledged by Kafka.", value=self._buffer.used_bytes
         )
         yield GaugeMetricFamily(_PREFIX + "buffer_bytes_max", "The buffer's bound.", value=self._buffer.bytes_max)
+
+
+def _channels(stats: Stats) -> Iterator[Metric]:
+    """Yield what is known of the channels, each connection's as of its last second."""
+    parts = list(stats.parts)
+    for name, text, value in (
+        ("quiet_channels", "Channels silent for longer than they ever were.", sum(p.quiet_channels for p in parts)),
+        ("refused_channels", "Channels that the feed refused.", sum(p.refused_channels for p in parts)),
+    ):
+        yield GaugeMetricFamily(_PREFIX + name, text, value=value)
+    silent = GaugeMetricFamily(
+        _PREFIX + "channel_silent_seconds",
+        f"Seconds on a connection without a frame, of the {CHANNELS_SHOWN_MAX} channels silent for longest.",
+        labels=["channel"],
+    )
+    silences_ms = {name: ms for part in parts for name, ms in part.silences_ms.items()}
+    for name in heapq.nlargest(CHANNELS_SHOWN_MAX, silences_ms, key=silences_ms.__getitem__):
+        silent.add_metric([name], silences_ms[name] / 1000)
+    yield silent
 
 
 class Metrics:

@@ -1,22 +1,24 @@
 """CoinGlass's protocol without a socket: what to send and when, what each message is. Pure: it is told the time.
 
 A shell calls `opened` when the WebSocket is, `message` for each text or binary message, `heard` for WebSocket pings and
-pongs, and `tick` a few times a second; it does what the returned actions say.
+pongs, `follow` when the channels change, and `tick` a few times a second; it does what the returned actions say.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import msgspec
 
+from producer.notices import Verdict
 from producer.settings import Timing
+from producer.subscription import Listened, Subscription
 from schemas.channels import LiquidationChannel, parse_channel
 
-#: Longest detail of a dead letter and longest text of a notice, in characters.
+#: Longest detail of a dead letter, in characters.
 DETAIL_CHARACTERS_MAX = 200
-NOTICE_CHARACTERS_MAX = 500
 
 #: Channel names remembered with their meaning. A feed sends a few; a broken one must not fill the memory.
 _PLACES_MAX = 4_096
@@ -70,9 +72,14 @@ class Unplaced(msgspec.Struct, frozen=True, gc=False):
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
-    """An acknowledgement, a notice or an error of the server's: for the log."""
+    """An acknowledgement, a notice or an error of the server's: for the log.
+
+    `channels` are those that it newly refused, or granted again.
+    """
 
     text: str
+    verdict: Verdict = Verdict.SAID
+    channels: tuple[str, ...] = ()
 
 
 class Pong(msgspec.Struct, frozen=True, gc=False):
@@ -91,6 +98,14 @@ class _Frame(msgspec.Struct, gc=False):
     data: msgspec.Raw
 
 
+class _Place(msgspec.Struct, gc=False):
+    """Where the frames of a channel go; `listened` if it is of this connection's subscription."""
+
+    kind: RawKind
+    channel: bytes
+    listened: Listened | None
+
+
 class _Anything(msgspec.Struct, gc=False):
     """What tells a notice from a frame that cannot be placed."""
 
@@ -99,6 +114,7 @@ class _Anything(msgspec.Struct, gc=False):
 
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_anything = msgspec.json.Decoder(_Anything).decode
+_decode_notice = msgspec.json.Decoder(dict[str, Any]).decode
 
 #: What msgspec raises on bytes it cannot read: syntax and types, text that is not UTF-8, nesting without end.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -108,9 +124,10 @@ class FeedProtocol:
     """One connection's conversation. Times are UTC ms."""
 
     def __init__(self, channels: Sequence[str], timing: Timing) -> None:
-        self._channels = tuple(channels)
+        self._wanted = tuple(channels)
+        self.subscription = Subscription()
         self._timing = timing
-        self._places: dict[str, tuple[RawKind, bytes]] = {}
+        self._places: dict[str, _Place] = {}
         self._pinged_at_ms = 0
         self._probed_at_ms = 0
         self._pong_missing = False
@@ -120,11 +137,22 @@ class FeedProtocol:
     def opened(self, now_ms: int) -> SendText:
         """Return the subscription; pings count from now."""
         self.heard_at_ms = self._pinged_at_ms = self._probed_at_ms = now_ms
-        return self._request("subscribe")
+        added, _ = self.subscription.follow(self._wanted, now_ms)
+        return _request("subscribe", added)
 
     def closing(self) -> SendText:
         """Return what takes the subscription back."""
-        return self._request("unsubscribe")
+        return _request("unsubscribe", self.subscription.spelled)
+
+    def follow(self, channels: Sequence[str], now_ms: int) -> list[SendText]:
+        """Take other channels; return what tells the feed what changed."""
+        if tuple(channels) == self._wanted:
+            return []
+        self._wanted = tuple(channels)
+        added, gone = self.subscription.follow(channels, now_ms)
+        self._places.clear()
+        changes = (("unsubscribe", gone), ("subscribe", added))
+        return [_request(method, names) for method, names in changes if names]
 
     def heard(self, now_ms: int) -> None:
         """Take note that something arrived."""
@@ -139,11 +167,15 @@ class FeedProtocol:
             if not payload.isascii():
                 payload.decode()  # msgspec passes over what it does not decode
         except _UNREADABLE:
-            return self._not_a_frame(payload)
+            return self._not_a_frame(payload, now_ms)
         place = self._places.get(frame.channel) or self._find(frame.channel)
         if place is None:
             return Unplaced("unknown-channel", _short(f"no such channel: {frame.channel}"), payload)
-        return Placed(place[0], place[1], payload)
+        listened = place.listened
+        if listened is not None:
+            listened.frame_at_ms = now_ms
+            listened.refused = False
+        return Placed(place.kind, place.channel, payload)
 
     def tick(self, now_ms: int) -> list[Action]:
         """Return what is due: pings, or the end of a connection whose `pong` stayed away.
@@ -163,28 +195,29 @@ class FeedProtocol:
         if now_ms - max(self._probed_at_ms, self.heard_at_ms) >= timing.probe_every_ms:
             self._probed_at_ms = now_ms
             actions.append(SendProbe())
+        refused = self.subscription.ask_again(now_ms, timing.ask_again_every_ms)
+        if refused:
+            actions.append(_request("subscribe", refused))
         return actions
 
-    def _request(self, method: str) -> SendText:
-        return SendText(json.dumps({"method": method, "channels": self._channels}, separators=(",", ":")))
-
-    def _find(self, channel: str) -> tuple[RawKind, bytes] | None:
+    def _find(self, channel: str) -> _Place | None:
         known = parse_channel(channel)
         if known is None:
             return None
         kind = RawKind.LIQUIDATIONS if isinstance(known, LiquidationChannel) else RawKind.TRADES
         if len(self._places) >= _PLACES_MAX:
             self._places.clear()
-        place = self._places[channel] = kind, known.name.encode()
+        place = self._places[channel] = _Place(kind, known.name.encode(), self.subscription.get(known.name))
         return place
 
-    def _not_a_frame(self, payload: bytes) -> Message:
+    def _not_a_frame(self, payload: bytes, now_ms: int) -> Message:
         if payload.strip() in _PONGS:
             self._pong_missing = False
             return _PONG
         try:
             text = payload.decode()
             anything = _decode_anything(payload)
+            notice = _decode_notice(payload)
         except UnicodeDecodeError:
             return Unplaced("malformed", "not UTF-8", payload)
         except msgspec.ValidationError:
@@ -192,8 +225,13 @@ class FeedProtocol:
         except _UNREADABLE as error:
             return Unplaced("malformed", _short(f"not JSON: {error}"), payload)
         if anything.data is msgspec.UNSET:
-            return Notice(text[:NOTICE_CHARACTERS_MAX])
+            meant, channels = self.subscription.hear(notice, text, now_ms)
+            return Notice(text, meant, tuple(channels))
         return Unplaced("malformed", "data without the name of a channel", payload)
+
+
+def _request(method: str, channels: Sequence[str]) -> SendText:
+    return SendText(json.dumps({"method": method, "channels": channels}, separators=(",", ":")))
 
 
 def _short(detail: str) -> str:

@@ -10,6 +10,7 @@ import structlog
 
 from broker.admin import connected, ensure_topics
 from producer.buffer import Buffer
+from producer.channels_watch import ChannelsWatch
 from producer.feed import Feed
 from producer.metrics import Metrics, served
 from producer.publish import Publisher
@@ -84,12 +85,15 @@ async def _feed_to_kafka(
             loop.call_soon_threadsafe(feed_ended.set)
 
     feed = Feed(settings, buffer, stats, tell_end)
+    watching = asyncio.create_task(_follow_file(settings, feed), name="channels")
+    watching.add_done_callback(lambda _: feed_ended.set())
     publishing = asyncio.create_task(publisher.run(), name="publish")
     publishing.add_done_callback(lambda _: feed_ended.set())
     feed.start()
-    log.info("producer.started", url=settings.place, broker=settings.bootstrap, channels=",".join(settings.channels))
+    log.info("producer.started", url=settings.place, broker=settings.bootstrap, channels=len(settings.channels))
     try:
         await _first_of(stop, feed_ended)
+        await _cancelled(watching)
         feed.stop()
         await asyncio.to_thread(feed.wait_until_done)
         log.info("producer.draining", buffer_bytes=buffer.used_bytes, frames=stats.frames)
@@ -103,11 +107,31 @@ async def _feed_to_kafka(
         publishing.result()  # raises what ended it, if it was not us
         if feed.error is not None:
             raise feed.error
+        if not watching.cancelled():
+            watching.result()  # it ends by a failure only
     finally:
+        await _cancelled(watching)
         feed.stop()
-        publishing.cancel()
-        await asyncio.wait([publishing])
+        await _cancelled(publishing)
     log.info("producer.stopped", frames=stats.frames, published=stats.published, dropped=stats.dropped.total())
+
+
+async def _follow_file(settings: ProducerSettings, feed: Feed) -> None:
+    """Let the feed follow the channels file, for ever."""
+    if settings.channels_file is None:
+        await asyncio.Event().wait()
+        return
+    watch = ChannelsWatch(settings.channels_file, settings.channels)
+    while True:
+        await asyncio.sleep(settings.channels_looked_at_every_ms / 1000)
+        channels = await asyncio.to_thread(watch.look)
+        if channels is not None:
+            feed.follow(channels)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

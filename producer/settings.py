@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from schemas.channels import LIQUIDATIONS, canonical_name, parse_channel
+from producer.channel_patterns import CHANNELS_MAX, check_channel
+from schemas.channels import LIQUIDATIONS, canonical_name
 from schemas.errors import UsageError
 from schemas.topics import Topics
 
@@ -16,6 +17,8 @@ KEY_IN_QUERY = "cg-api-key"
 SET_KEY = f"set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}"
 
 GROUP_CHARACTERS_MAX = 64
+#: Channels of one connection: a mark names them all, and must stay well below what a broker takes.
+PER_CONNECTION_MAX = 1_000
 
 _COINGLASS = "coinglass.com"
 _MIB = 1024 * 1024
@@ -56,6 +59,8 @@ class Timing:
     ping_every_ms: int = 20_000
     pong_timeout_ms: int = 10_000
     probe_every_ms: int = 1_000
+    #: How often a channel that the feed refused is asked for again.
+    ask_again_every_ms: int = 180_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,9 @@ class ProducerSettings:
     topics: Topics = field(default_factory=Topics)
     url: str = DEFAULT_URL
     channels: tuple[str, ...] = (LIQUIDATIONS,)
+    #: Where the channels are looked for again while the producer runs.
+    channels_file: Path | None = None
+    channels_per_connection: int = 100
     #: Name shared by producers that read the same channels, so that what both heard is counted once.
     redundant_group: str | None = None
     api_key: Secret | None = None
@@ -73,8 +81,9 @@ class ProducerSettings:
     buffer_bytes_max: int = 256 * _MIB
     metrics_port: int | None = None
     timing: Timing = field(default_factory=Timing)
-    #: Longest wait for the feed to take a connection, and for each answer of the handshake.
+    #: Longest for an attempt as a whole: connecting, TLS, the WebSocket's handshake.
     connect_timeout_ms: int = 10_000
+    channels_looked_at_every_ms: int = 500
     #: Longest the reading thread sits without looking up: ticks and stop are at most this late.
     tick_every_ms: int = 200
     #: A longer message ends the connection: nothing of the feed's comes near, and it is held in memory whole.
@@ -86,8 +95,14 @@ class ProducerSettings:
     request_timeout_ms: int = 30_000
     backoff_first_ms: int = 500
     backoff_ms_max: int = 30_000
-    #: A connection that lasted this long was a good one: the next pause starts small again.
+    #: A connection that was heard for this long was a good one: the next pause starts small again.
     healthy_after_ms: int = 10_000
+    #: How long a feed is left alone that closed the connection because it does not want us.
+    refused_pause_ms: int = 300_000
+    #: A channel silent for longer than it ever was is quiet, after so long at the earliest; one never heard, after
+    #: the second of these.
+    quiet_after_ms: int = 60_000
+    never_heard_after_ms: int = 600_000
     drain_timeout_ms: int = 30_000
 
     def __post_init__(self) -> None:
@@ -96,13 +111,13 @@ class ProducerSettings:
         if not self.channels:
             raise UsageError("no channel to subscribe to: name one with --channel")
         for name in self.channels:
-            if parse_channel(name) is None:
-                raise UsageError(
-                    f"{name!r} is not a channel: use {LIQUIDATIONS} or futures_trades@EXCHANGE_SYMBOL@MINVOL, "
-                    "such as futures_trades@Binance_BTCUSDT@10000"
-                )
+            check_channel(name)
+        if len(self.channels) > CHANNELS_MAX:
+            raise UsageError(f"more than {CHANNELS_MAX} channels: name fewer")
         if len({canonical_name(name) for name in self.channels}) != len(self.channels):
             raise UsageError("a channel is named twice")
+        if not 1 <= self.channels_per_connection <= PER_CONNECTION_MAX:
+            raise UsageError(f"--channels-per-connection must be from 1 to {PER_CONNECTION_MAX}")
         if self.redundant_group is not None and not (
             1 <= len(self.redundant_group) <= GROUP_CHARACTERS_MAX and self.redundant_group.isprintable()
         ):
@@ -117,6 +132,10 @@ class ProducerSettings:
         """The feed's address for messages: no query, no user, no key."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def scrub(self, text: str) -> str:
+        """Return a text without the API key."""
+        return self.api_key.scrub(text) if self.api_key else text
 
     def address(self) -> str:
         """Return the feed's address with the key in its query; an existing query stays. Not to be shown."""

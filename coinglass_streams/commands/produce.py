@@ -1,21 +1,42 @@
 """`coinglass-streams produce`: the feed to the raw topics."""
 
 import os
+from pathlib import Path
 
 import click
 
 from coinglass_streams import options
 from coinglass_streams.logs import hide
 from coinglass_streams.options import DurationParam, option
-from producer.settings import DEFAULT_URL, ProducerSettings, read_api_key
+from producer.channel_patterns import expanded
+from producer.channels_watch import read_channels
+from producer.settings import DEFAULT_URL, PER_CONNECTION_MAX, ProducerSettings, read_api_key
 from schemas.channels import LIQUIDATIONS
 from schemas.durations import Duration
+from schemas.errors import UsageError
 from schemas.topics import Topics
 
 
 @click.command()
 @options.on_kafka
-@option("--channel", "channels", multiple=True, default=[LIQUIDATIONS], help="Channel to subscribe to; repeatable.")
+@option(
+    "--channel",
+    "patterns",
+    multiple=True,
+    show_default=LIQUIDATIONS,
+    help="Channel to subscribe to; repeatable; {a,b} are alternatives: futures_trades@{Binance,OKX}_BTCUSDT@10000.",
+)
+@option(
+    "--channels-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML file that names the channels, in place of --channel; followed while running when it is edited.",
+)
+@option(
+    "--channels-per-connection",
+    type=click.IntRange(1, PER_CONNECTION_MAX),
+    default=100,
+    help="More channels than this are spread over several connections.",
+)
 @option("--url", default=DEFAULT_URL, help="The feed's address, without the API key.")
 @option("--mark-every", type=DurationParam(), default="1s", help="How often to write that the feed is up.")
 @option(
@@ -34,7 +55,9 @@ def produce(
     broker: str,
     topics: Topics,
     schema_registry: str | None,
-    channels: tuple[str, ...],
+    patterns: tuple[str, ...],
+    channels_file: Path | None,
+    channels_per_connection: int,
     url: str,
     mark_every: Duration,
     buffer_mib: int,
@@ -53,7 +76,9 @@ def produce(
         bootstrap=broker,
         topics=topics,
         url=url,
-        channels=tuple(dict.fromkeys(channels)),
+        channels=_channels(patterns, channels_file),
+        channels_file=channels_file,
+        channels_per_connection=channels_per_connection,
         redundant_group=redundant_group,
         api_key=key,
         mark_every_ms=mark_every.ms,
@@ -63,3 +88,11 @@ def produce(
     from producer.service import run
 
     run(settings)
+
+
+def _channels(patterns: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
+    if file is None:
+        return expanded(patterns or [LIQUIDATIONS])
+    if patterns:
+        raise UsageError("--channel and --channels-file both name the channels: leave one out")
+    return read_channels(file)

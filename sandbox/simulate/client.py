@@ -3,7 +3,7 @@
 import asyncio
 
 from websockets.asyncio.server import ServerConnection
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
 from sandbox.simulate.faults import DRIP_MS, Message
@@ -14,13 +14,17 @@ WAITING_BYTES_MAX = 1 << 20
 #: A client that has not noticed by now that it is alone is cut off.
 SILENT_SECONDS_MAX = 120.0
 
+_CUT_SECONDS = 0.1  # after half a message, so that the half arrives
+_RSV1 = 0x40  # what marks a compressed message
 _DROP_BYTES = 8
 _DROPS_PER_S = 20
 
 
 def on_the_wire(message: Message) -> bytes:
     """Return the WebSocket frame of a message, the same for every client: a server does not mask."""
-    return Frame(Opcode.BINARY if message.binary else Opcode.TEXT, message.payload).serialize(mask=False)
+    opcode = Opcode.BINARY if message.binary else Opcode.TEXT
+    wire = Frame(opcode, message.payload).serialize(mask=False)
+    return bytes([wire[0] | _RSV1]) + wire[1:] if message.compressed else wire
 
 
 class Client:
@@ -34,8 +38,10 @@ class Client:
         self.connection = connection
         self.subscribed: frozenset[str] = frozenset()
         self.silent = False
+        self.pongs = True
         self._held: list[bytes] | None = None
         self._drip: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     @property
     def open(self) -> bool:
@@ -67,6 +73,22 @@ class Client:
         if self._drip:
             self._drip.cancel()
         self.connection.transport.abort()
+
+    def cut_within(self, wire: bytes) -> None:
+        """Send half of these bytes, and reset the connection."""
+        if self.listening:
+            self._held = []
+            self.connection.transport.write(wire[: len(wire) // 2])
+            self.connection.loop.call_later(_CUT_SECONDS, self.cut)
+
+    def leave(self) -> None:
+        """Close the connection as a server does that goes away."""
+        if self.listening:
+            self._leaving = asyncio.create_task(self.connection.close(CloseCode.GOING_AWAY, "going away"))
+
+    def withhold_pongs(self) -> None:
+        """Answer no text ping any more."""
+        self.pongs = False
 
     def fall_silent(self) -> None:
         """Leave the connection half-open: send nothing, read nothing, answer nothing."""

@@ -1,10 +1,12 @@
 """What can go wrong with the feed, when it does, and the messages that are wrong. Pure and seeded.
 
-A fault acts in one of three ways: on the message (one more message, spoiled), on the connection, or on the pace.
+A fault acts in one of four ways: on the message (one more message, spoiled), on the connection, on the subscription, or
+on the pace.
 """
 
 import gzip
 import random
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -39,12 +41,18 @@ class Message:
 
     payload: bytes
     binary: bool = False
+    compressed: bool = False  # by permessage-deflate
 
 
 #: Fault -> how often unless said, and what it does.
 FAULTS: dict[str, tuple[str, str]] = {
     "disconnect": ("60s", "the connection is reset"),
     "half-open": ("5m", "nothing is sent or answered any more, no pong either; the connection stays"),
+    "cut": ("60s", "the connection is reset in the middle of a message"),
+    "close": ("60s", "the feed says that it is going away, and closes"),
+    "no-pong": ("5m", "text pings are not answered any more on the connection, all else goes on"),
+    "compressed": ("60s", "a message comes compressed, though nobody agreed on that"),
+    "refusal": ("60s", "a channel is refused, and not sent any more until it is asked for again"),
     "slow-drip": ("45s", f"a message's bytes come in drops for {DRIP_MS // 1000} s, the rest waits behind it"),
     "burst": ("30s", f"{BURST_FACTOR:.0f} times the rate for {BURST_MS // 1000} s"),
     "garbage": ("10s", "a text message that is not JSON"),
@@ -102,6 +110,13 @@ class Schedule:
 def spoil(name: str, frame: Frame, now_ms: int, rng: random.Random) -> Message:
     """Return the message of a fault that acts on messages, made of a sound frame; the frame is left as it is."""
     return SPOILED[name](frame, now_ms, rng)
+
+
+def compressed(frame: Frame) -> Message:
+    """Return a sound frame as permessage-deflate would send it."""
+    deflate = zlib.compressobj(wbits=-15)
+    flushed = deflate.compress(encode(frame)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return Message(flushed.removesuffix(b"\x00\x00\xff\xff"), compressed=True)
 
 
 def _garbage(frame: Frame, now_ms: int, rng: random.Random) -> Message:

@@ -55,5 +55,10 @@ def _acknowledged(event: str, channels: list[str]) -> bytes:
     return msgspec.json.encode({"event": event, "success": True, "channels": channels})
 
 
+def refusal(channel: str) -> bytes:
+    """Return what a client is told whose plan does not have a channel."""
+    return _error(f"your plan does not include {channel}")
+
+
 def _error(text: str) -> bytes:
     return msgspec.json.encode({"event": "error", "success": False, "message": text})

@@ -10,7 +10,7 @@ import hmac
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
@@ -25,8 +25,9 @@ from sandbox.simulate.client import WAITING_BYTES_MAX, Client, on_the_wire
 from sandbox.simulate.faults import Fault, Message, Schedule
 from sandbox.simulate.market import Frame, Market, encode
 from sandbox.simulate.pace import Pace
-from sandbox.simulate.requests import answer
+from sandbox.simulate.requests import PING, answer, refusal
 from sandbox.started import Started
+from schemas.channels import canonical_name
 from schemas.errors import OperationError
 
 PATH = "/ws-api"
@@ -36,6 +37,13 @@ _BATCH_FRAMES = 500
 _TICK_SECONDS = (0.005, 0.05)  # at least, at most
 _SLOW_CLIENT_SECONDS_MAX = 5.0
 _REQUEST_BYTES_MAX = 1 << 18
+
+_ON_CONNECTIONS: dict[str, Callable[[Client], None]] = {
+    "disconnect": Client.cut,
+    "half-open": Client.fall_silent,
+    "close": Client.leave,
+    "no-pong": Client.withhold_pongs,
+}
 
 log = structlog.get_logger("coinglass_streams.simulate")
 
@@ -139,7 +147,7 @@ class SimulatedFeed(Started):
                     client.subscribed = answered.subscribed
                     self._listen()
                     log.info("simulate.client_subscribed", channels=len(client.subscribed))
-                for reply in answered.replies:
+                for reply in answered.replies if client.pongs or message != PING else ():
                     client.write(on_the_wire(Message(reply)))
         except ConnectionClosed:
             pass  # a reset: the client's way of leaving, or a fault of ours
@@ -152,7 +160,7 @@ class SimulatedFeed(Started):
         listeners: dict[str, list[Client]] = {}
         for client in self._clients:
             if not client.silent:
-                for name in client.subscribed:
+                for name in {canonical_name(name) for name in client.subscribed}:
                     listeners.setdefault(name, []).append(client)
         self._listeners = listeners
         self._market.listen(listeners)
@@ -205,24 +213,32 @@ class SimulatedFeed(Started):
         if name == "burst":
             self._pace.hurry(faults.BURST_FACTOR, now_ms, faults.BURST_MS)
             return
-        if name == "disconnect":
+        act = _ON_CONNECTIONS.get(name)
+        if act is not None:
             for client in listening:
-                client.cut()
-            return
-        if name == "half-open":
-            for client in listening:
-                client.fall_silent()
+                act(client)
             self._listen()
             return
         frame = self._market.frames(_wall_ms(), 1)[0]
-        takers = self._listeners[frame.channel]
-        if name == "slow-drip":
-            for client in takers:
+        for client in tuple(self._listeners[frame.channel]):
+            self._commit_with(name, frame, client)
+
+    def _commit_with(self, name: str, frame: Frame, client: Client) -> None:
+        """Commit a fault that takes a frame, against one who listens to its channel."""
+        match name:
+            case "slow-drip":
                 client.drip(on_the_wire(Message(encode(frame))))
-            return
-        wire = on_the_wire(faults.spoil(name, frame, _wall_ms(), self._rng))
-        for client in takers:
-            client.write(wire)
+            case "cut":
+                client.cut_within(on_the_wire(Message(encode(frame))))
+            case "compressed":
+                client.write(on_the_wire(faults.compressed(frame)))
+            case "refusal":
+                refused = {asked for asked in client.subscribed if canonical_name(asked) == frame.channel}
+                client.subscribed -= refused
+                client.write(b"".join(on_the_wire(Message(refusal(asked))) for asked in refused))
+                self._listen()
+            case _:
+                client.write(on_the_wire(faults.spoil(name, frame, _wall_ms(), self._rng)))
 
 
 def _wall_ms() -> int:

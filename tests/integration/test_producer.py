@@ -1,6 +1,7 @@
 """The producer between a WebSocket server of this file's own and a real Kafka."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
 from broker.admin import connected, partition_counts
+from producer.channels_watch import read_channels
 from producer.service import produce
 from producer.settings import ProducerSettings, Secret, Timing
 from producer.stats import Stats
@@ -47,7 +49,6 @@ class FakeFeed:
     def __init__(self) -> None:
         self.port = 0
         self.status: HTTPStatus | None = None
-        self.pongs = True
         self.seen: list[tuple[int, str]] = []  # (number of the connection, text)
         self.paths: list[str] = []
         self.connections: list[ServerConnection] = []
@@ -80,9 +81,9 @@ class FakeFeed:
         try:
             async for text in connection:
                 self.seen.append((number, str(text)))
-                if text == "ping" and self.pongs:
+                if text == "ping":
                     await connection.send("pong")
-                elif text != "ping" and json.loads(text)["method"] == "subscribe":
+                elif json.loads(text)["method"] == "subscribe":
                     await connection.send('{"event":"subscribed","success":true}')
                     self.subscribed.set()
         except ConnectionClosed:
@@ -220,19 +221,6 @@ async def test_a_cut_connection_is_shown_and_subscribed_again(broker, feed, topi
     for marks in marks_of(records).values():
         assert kinds(marks) == ["up", "down", "up", "down"]
         assert len({mark["connection"] for mark in marks}) == 2
-
-
-async def test_a_connection_whose_pong_stays_away_is_dead(broker, feed, topics):
-    feed.pongs = False
-    async with producing(settings(broker, feed, topics), feed) as stats:
-        await until(lambda: stats.connections >= 2)
-        feed.pongs = True
-        count = stats.connections
-        await asyncio.sleep(1)
-        assert stats.connections <= count + 1
-    marks = marks_of(await everything(broker, topics.raw_trades))[topics.raw_trades, 0]
-    assert marks[-1]["at_ms"] - marks[0]["at_ms"] >= 500
-    assert kinds(marks)[:3] == ["up", "down", "up"]
 
 
 async def test_what_cannot_be_placed_goes_to_the_dead_letters_and_notices_nowhere(broker, feed, topics):
@@ -403,6 +391,40 @@ async def test_a_drain_that_cannot_end_says_what_was_lost(own_kafka, feed, topic
         await lose_the_broker()
 
 
+async def test_the_channels_file_is_followed_without_a_reconnect(broker, feed, topics, tmp_path):
+    file = tmp_path / "channels.yaml"
+    file.write_text("- liquidation_orders")
+    given = settings(broker, feed, topics, channels=read_channels(file), channels_file=file, mark_every_ms=60_000)
+    async with producing(dataclasses.replace(given, channels_looked_at_every_ms=20, redundant_group="pair"), feed):
+        file.write_text("- nonsense")
+        file.write_text("- liquidationOrders\n- futures_trades@{Gate,OKX}_BTC_USDT@10000")
+        await until(lambda: len(feed.seen) >= 2)
+        await feed.send(frame(0, "liquidation_orders"), frame(1), frame(2, TRADES))
+        file.write_text(f"- {TRADES}")
+        await until(lambda: '"unsubscribe"' in feed.seen[-1][1])
+    asked = [text for _, text in feed.seen if text != "ping"]
+    other = TRADES.replace("Gate", "OKX")
+    assert [(json.loads(text)["method"], json.loads(text)["channels"]) for text in asked[:3]] == [
+        ("subscribe", ["liquidation_orders"]),
+        ("subscribe", [TRADES, other]),
+        ("unsubscribe", ["liquidation_orders", other]),
+    ]
+    assert len(feed.connections) == 1
+    records = await everything(broker, topics.raw_liquidations)
+    assert {(record.key, record.value.decode()) for record in frames_of(records)} == {
+        (b"liquidationOrders", frame(0, "liquidation_orders")),
+        (b"liquidationOrders", frame(1)),
+    }
+    marks = marks_of(records)[topics.raw_liquidations, 0]
+    assert [(mark["kind"], mark["channels"]) for mark in marks] == [
+        ("up", ["liquidationOrders"]),
+        ("alive", ["liquidationOrders", TRADES, other]),
+        ("alive", [TRADES]),
+        ("down", [TRADES]),
+    ]
+    assert {dict(record.headers)["group"] for record in records if record.key == b"@mark"} == {b"pair"}
+
+
 # The command
 
 
@@ -474,9 +496,8 @@ async def test_what_the_feed_sent_before_it_learnt_of_the_end_is_still_taken(bro
     assert arrived == [frame(n) for n in range(sent)]
 
 
-@pytest.mark.parametrize("status", [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN])
-async def test_a_refused_key_is_one_line_without_the_key(broker, feed, topics, status):
-    feed.status = status
+async def test_a_refused_key_is_one_line_without_the_key(broker, feed, topics):
+    feed.status = HTTPStatus.UNAUTHORIZED
     process = await start(
         *("--broker", broker, "--topic-prefix", topics.prefix, "--url", feed.url, "--log-level", "error"),
         COINGLASS_API_KEY=KEY,

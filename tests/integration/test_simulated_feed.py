@@ -220,13 +220,6 @@ def test_a_spoiled_message_arrives_and_the_feed_goes_on(name: str) -> None:
         _until(ws, lambda _, payload: _is_json(payload) and json.loads(payload).get("channel") == GATE)
 
 
-def test_a_disconnect_is_without_a_goodbye_and_one_can_come_back() -> None:
-    with _simulate("--faults", "disconnect:500ms") as url:
-        for _ in range(2):
-            with _connected(url, GATE) as ws, pytest.raises((ConnectionError, WebSocketConnectionClosedException)):
-                _until(ws, lambda opcode, _: opcode == ABNF.OPCODE_CLOSE)
-
-
 def test_half_open_is_silence_without_pong_and_a_new_connection_is_served() -> None:
     with _simulate("--faults", "half-open:1s", "--rate", "200") as url, _connected(url, GATE) as ws:
         ws.settimeout(0.5)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.notices import Verdict
 from producer.protocol import (
     Action,
     Dead,
@@ -123,7 +124,9 @@ def test_what_cannot_be_placed_says_why_and_its_bytes_stay(payload: bytes, reaso
     "payload", [b'{"event":"subscribed"}', b'{"code":"400","msg":"no"}', b'{"channel":"x"}', b"{}"]
 )
 def test_objects_without_data_are_notices(payload: bytes):
-    assert opened().message(payload, 1) == Notice(payload.decode())
+    notice = opened().message(payload, 1)
+    assert isinstance(notice, Notice)
+    assert notice.text == payload.decode()
 
 
 @pytest.mark.parametrize("payload", [b"pong", b" pong\n", b'"pong"'])
@@ -143,6 +146,68 @@ def test_channels_without_number_do_not_fill_the_memory():
     for number in range(10_000):
         protocol.message(b'{"channel":"futures_trades@A_B@%d","data":[]}' % number, 1)
     assert len(protocol._places) <= 4_096
+
+
+ALL = ("liquidationOrders", "futures_trades@Gate_BTC_USDT@0")
+
+
+def test_an_error_that_names_a_channel_ends_the_belief_in_it_until_a_frame_of_it_comes():
+    protocol = opened()
+    refusal = protocol.message(b'{"event":"error","message":"no such channel: futures_trades@Gate_BTC_USDT@0"}', 5)
+    assert isinstance(refusal, Notice)
+    assert (refusal.verdict, refusal.channels) == (Verdict.REFUSED, ALL[1:])
+    assert protocol.subscription.claimed == ALL[:1]
+    protocol.message(b'{"channel":"futures_trades@Gate_BTC_USDT@0","data":[]}', 6)
+    assert protocol.subscription.claimed == ALL
+
+
+def test_an_error_that_names_none_is_held_to_mean_all_that_were_never_heard():
+    protocol = opened()
+    protocol.message(LIQUIDATIONS, 3)
+    protocol.message(b'{"code":"40001","msg":"upgrade your plan"}', 5)
+    assert protocol.subscription.claimed == ("liquidationOrders",)
+    again = protocol.message(b'{"code":"40001","msg":"upgrade your plan"}', 6)
+    assert isinstance(again, Notice)
+    assert again.channels == ()  # nothing new
+
+
+def test_an_acknowledgement_that_names_a_refused_channel_restores_it():
+    protocol = opened()
+    protocol.message(b'{"success":false}', 5)
+    assert protocol.subscription.claimed == ()
+    protocol.message(b'{"event":"unsubscribe","success":true,"channels":["liquidationOrders"]}', 6)
+    assert protocol.subscription.claimed == ()
+    protocol.message(b'{"event":"subscribe","success":true,"channels":["liquidationOrders"]}', 6)
+    assert protocol.subscription.claimed == ("liquidationOrders",)
+
+
+def test_what_was_refused_is_asked_for_again_now_and_then():
+    protocol = opened(Timing(10**6, 10**6, 10**6, ask_again_every_ms=100))
+    protocol.message(b'{"error":"liquidationOrders"}', 50)
+    assert [n for n in range(400) if protocol.tick(n)] == [150, 250, 350]
+    (request,) = protocol.tick(450)
+    assert json.loads(request.text) == {"method": "subscribe", "channels": ["liquidationOrders"]}
+
+
+def test_channels_that_change_are_told_the_feed_and_a_new_spelling_is_no_change():
+    protocol = opened()
+    assert protocol.follow(["liquidation_orders", "futures_trades@Gate_BTC_USDT@0"], 5) == []
+    taken_back, asked = protocol.follow(["liquidationOrders", "futures_trades@OKX_A@1"], 6)
+    assert json.loads(taken_back.text) == {"method": "unsubscribe", "channels": ["futures_trades@Gate_BTC_USDT@0"]}
+    assert json.loads(asked.text) == {"method": "subscribe", "channels": ["futures_trades@OKX_A@1"]}
+    assert protocol.subscription.claimed == ("liquidationOrders", "futures_trades@OKX_A@1")
+    protocol.message(b'{"channel":"futures_trades@OKX_A@1","data":[]}', 7)
+    assert protocol.subscription.frames_at_ms == {"liquidationOrders": 0, "futures_trades@OKX_A@1": 7}
+
+
+def test_the_subscription_is_sent_as_it_was_configured_and_claimed_by_its_canonical_name():
+    protocol = FeedProtocol(["liquidation_orders"], Timing())
+    assert json.loads(protocol.opened(0).text)["channels"] == ["liquidation_orders"]
+    assert protocol.subscription.claimed == ("liquidationOrders",)
+    protocol.message(b'{"error":"liquidationOrders"}', 1)
+    assert json.loads(protocol.tick(10**6)[-1].text)["channels"] == ["liquidation_orders"]
+    protocol.message(b'{"channel":"liquidation_orders","data":[]}', 2)
+    assert protocol.subscription.claimed == ("liquidationOrders",)
 
 
 @given(st.binary() | st.text().map(str.encode) | st.recursive(

@@ -1,6 +1,7 @@
 """What is kept, what is dropped, and how the marks tell: one character a frame, in the order of the buffer."""
 
 import json
+from collections.abc import Sequence
 from importlib import resources
 
 from hypothesis import given
@@ -10,7 +11,7 @@ from producer.buffer import Buffer
 from producer.entries import ENTRY_OVERHEAD_BYTES, DeadLetterEntry, FrameEntry, MarkEntry
 from producer.intake import Intake
 from producer.protocol import Notice, Placed, RawKind, Unplaced
-from producer.stats import Stats
+from producer.stats import FeedStats
 
 CONNECTION = "6f1c9c1e-0000-4000-8000-000000000000"
 
@@ -21,7 +22,7 @@ class Feed:
     def __init__(self, slots: int, mark_every_ms: int = 1_000, group: str | None = None) -> None:
         self.size = 300 - ENTRY_OVERHEAD_BYTES
         self.buffer = Buffer(slots * 300)
-        self.stats = Stats()
+        self.stats = FeedStats()
         self.intake = Intake(
             *(CONNECTION, ["liquidationOrders"], self.buffer, self.stats),
             mark_every_ms=mark_every_ms,
@@ -35,6 +36,9 @@ class Feed:
             self.now_ms += 1
             payload = b"x" * (self.size if size is None else size)
             self.intake.take(Placed(RawKind.LIQUIDATIONS, b"liquidationOrders", payload), self.now_ms)
+
+    def tick(self, now_ms: int, heard_at_ms: int, channels: Sequence[str] = ("liquidationOrders",)) -> None:
+        self.intake.tick(now_ms, heard_at_ms, channels)
 
     def publish(self) -> list[str]:
         """Take and free everything; return it as `f<sequence>`, `up@at`, `alive<heard`, `down<heard`."""
@@ -78,7 +82,7 @@ def test_alive_is_written_in_its_rhythm_and_says_when_anything_was_heard():
     feed = Feed(30, mark_every_ms=10)
     feed.intake.subscribed(100)
     for now_ms in range(104, 150, 4):
-        feed.intake.tick(now_ms, heard_at_ms=now_ms - 3)
+        feed.tick(now_ms, heard_at_ms=now_ms - 3)
     assert feed.publish() == ["up@100", "alive<109", "alive<117", "alive<129", "alive<137"]
 
 
@@ -86,7 +90,7 @@ def test_marks_name_their_group_and_a_down_says_why():
     feed = Feed(5, mark_every_ms=10, group="pair-1")
     feed.intake.subscribed(100)
     feed.frames(1)
-    feed.intake.tick(111, 111)
+    feed.tick(111, 111)
     feed.frames(4)
     marks = [entry for entry in feed.buffer.take(100) if isinstance(entry, MarkEntry)]
     group = ("group", b"pair-1")
@@ -126,9 +130,9 @@ def test_room_on_a_quiet_feed_is_noticed_by_a_tick():
     feed = Feed(5)
     feed.intake.subscribed(100)
     feed.frames(9)
-    feed.intake.tick(150, 150)
+    feed.tick(150, 150)
     assert "up" not in "".join(feed.publish()[1:])
-    feed.intake.tick(160, 160)
+    feed.tick(160, 160)
     assert feed.publish() == ["up@160"]
 
 
@@ -136,7 +140,7 @@ def test_an_alive_that_does_not_fit_ends_the_stretch():
     feed = Feed(4, mark_every_ms=10)
     feed.intake.subscribed(100)
     feed.frames(2)
-    feed.intake.tick(120, heard_at_ms=119)
+    feed.tick(120, heard_at_ms=119)
     assert feed.publish() == ["up@100", "f0@101", "f1@102", "down<119"]
 
 
@@ -198,7 +202,7 @@ def test_every_number_is_kept_or_stands_in_a_gap_that_marks_show(slots: int, ste
             shown += feed.publish()
         else:
             feed.now_ms += 1
-            feed.intake.tick(feed.now_ms, feed.now_ms)
+            feed.tick(feed.now_ms, feed.now_ms)
     shown = [entry for entry in shown if not entry.startswith("alive")]
     expected = 0
     covered = False

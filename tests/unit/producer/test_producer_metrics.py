@@ -8,14 +8,16 @@ from prometheus_client import generate_latest
 
 from producer.buffer import Buffer
 from producer.metrics import Metrics, served
-from producer.stats import Stats
+from producer.stats import FeedStats, Stats
 from schemas.errors import OperationError
 
 
 def test_counts_stand_under_their_names():
-    stats = Stats(frames=3, connections=2)
-    stats.dropped["buffer-full"] = 5
-    stats.dead_letters["malformed"] = 7
+    stats = Stats([FeedStats(frames=1, connected=True), FeedStats(frames=2, reconnects=1, quiet_channels=1)])
+    for part, dropped in zip(stats.parts, (2, 3), strict=True):
+        part.dropped["buffer-full"] = dropped
+    stats.parts[0].dead_letters["malformed"] = 7
+    stats.parts[0].silences_ms = {f"channel-{n}": n * 1_000 for n in range(1_000)}
     text = generate_latest(Metrics(stats, Buffer(1_000)).registry).decode()
     for line in (
         "coinglass_producer_frames_total 3.0",
@@ -23,9 +25,13 @@ def test_counts_stand_under_their_names():
         'coinglass_producer_dropped_frames_total{reason="buffer-full"} 5.0',
         'coinglass_producer_dead_letters_total{reason="malformed"} 7.0',
         "coinglass_producer_buffer_bytes 0.0",
+        "coinglass_producer_connected 1.0",
+        "coinglass_producer_quiet_channels 1.0",
+        'coinglass_producer_channel_silent_seconds{channel="channel-999"} 999.0',
         "coinglass_producer_ack_seconds_count 0.0",
     ):
         assert line in text
+    assert text.count("channel_silent_seconds{") == 200
 
 
 def test_metrics_are_served_and_a_taken_port_is_one_line():
