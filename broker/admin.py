@@ -48,6 +48,11 @@ async def _until_listening(bootstrap: str) -> None:
         await asyncio.sleep(0.2)
 
 
+async def cluster_id(client: AIOKafkaAdminClient) -> str:
+    """Return what the cluster calls itself: it stays, whatever addresses its brokers have."""
+    return str((await _patiently(client.describe_cluster))["cluster_id"])
+
+
 async def partition_counts(client: AIOKafkaAdminClient, names: Iterable[str]) -> Mapping[str, int]:
     """Return how many partitions each topic has; topics that do not exist are left out."""
     described = await _patiently(lambda: client.describe_topics(list(names)))

@@ -66,6 +66,10 @@ class Buffer:
         """Give back the room of entries that were taken."""
         self._freed_bytes += used_bytes
 
+    def hold(self, used_bytes: int) -> None:
+        """Take room for entries that came another way; the bound is not asked."""
+        self._freed_bytes -= used_bytes
+
     def await_entry(self) -> bool:
         """Ask to be woken by the next entry; False if there is one already."""
         self._awaited = True

@@ -1,4 +1,4 @@
-"""What waits in the buffer for Kafka: frames, dead letters, marks. Pure."""
+"""What waits for Kafka: frames, dead letters, marks. Pure."""
 
 import msgspec
 
@@ -8,7 +8,14 @@ from producer.protocol import RawKind
 ENTRY_OVERHEAD_BYTES = 256
 
 
-class FrameEntry(msgspec.Struct, gc=False):
+class _Numbered(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
+    """What every entry is given on its way: its place in the order of all, and how many partitions still lack it."""
+
+    number: int = 0
+    copies: int = 1
+
+
+class FrameEntry(_Numbered, gc=False, tag="frame"):
     """A frame as received, under its channel's canonical name; `sequence` is its number in its connection."""
 
     kind: RawKind
@@ -24,7 +31,7 @@ class FrameEntry(msgspec.Struct, gc=False):
         return len(self.payload) + ENTRY_OVERHEAD_BYTES
 
 
-class DeadLetterEntry(msgspec.Struct, gc=False):
+class DeadLetterEntry(_Numbered, gc=False, tag="dead-letter"):
     """A message that could not be placed, as received."""
 
     reason: str
@@ -40,13 +47,12 @@ class DeadLetterEntry(msgspec.Struct, gc=False):
         return len(self.payload) + len(self.detail) + ENTRY_OVERHEAD_BYTES
 
 
-class MarkEntry(msgspec.Struct, gc=False):
+class MarkEntry(_Numbered, gc=False, tag="mark"):
     """A feed mark for every partition of both raw topics; it is one object however many partitions hold it."""
 
     payload: bytes
     at_ms: int
     headers: tuple[tuple[str, bytes], ...] = ()
-    copies: int = 1
 
     @property
     def cost_bytes(self) -> int:

@@ -36,6 +36,9 @@ class StatsCollector(Collector):
             ("reconnects", "Connections to the feed in the place of one that was lost.", stats.reconnects),
             ("published", "Records acknowledged by Kafka; a mark counts once a partition.", stats.published),
             ("refused", "Records that the broker would never take, shown as missing coverage.", stats.refused),
+            ("spooled", "Entries written to the spool as the broker did not take them.", stats.spooled),
+            ("recovered", "Entries that an earlier producer had left in a spool.", stats.recovered),
+            ("spool_lost", "Entries in a spool that could not be read, shown as missing coverage.", stats.spool_lost),
             ("producer_renewals", "Kafka producers replaced after a refused batch.", stats.renewals),
         ):
             yield CounterMetricFamily(_PREFIX + name, text, value=value)
@@ -57,6 +60,8 @@ class StatsCollector(Collector):
             _PREFIX + "buffer_bytes", "Bytes received and not acknowledged by Kafka.", value=self._buffer.used_bytes
         )
         yield GaugeMetricFamily(_PREFIX + "buffer_bytes_max", "The buffer's bound.", value=self._buffer.bytes_max)
+        yield GaugeMetricFamily(_PREFIX + "spool_bytes", "Disk that waiting entries take.", value=stats.spool_bytes)
+        yield GaugeMetricFamily(_PREFIX + "spool_bytes_max", "The spool's bound.", value=stats.spool_bytes_max)
 
 
 def _channels(stats: Stats) -> Iterator[Metric]:

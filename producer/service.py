@@ -8,13 +8,14 @@ from typing import Any
 
 import structlog
 
-from broker.admin import connected, ensure_topics
+from broker.admin import cluster_id, connected, ensure_topics
 from producer.buffer import Buffer
 from producer.channels_watch import ChannelsWatch
 from producer.feed import Feed
 from producer.metrics import Metrics, served
 from producer.publish import Publisher
 from producer.settings import ProducerSettings
+from producer.spool_folder import SpoolFolder
 from producer.stats import Stats
 from schemas.errors import OperationError
 
@@ -22,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 def run(settings: ProducerSettings) -> None:
-    """Produce until SIGTERM or SIGINT, then drain; a second signal gives up what is left."""
+    """Produce until SIGTERM or SIGINT, then drain; a second signal leaves the rest to the next start."""
     asyncio.run(_until_signalled(settings))
 
 
@@ -41,10 +42,10 @@ async def _until_signalled(settings: ProducerSettings) -> None:
 async def produce(
     settings: ProducerSettings, stop: asyncio.Event, abandon: asyncio.Event | None = None, stats: Stats | None = None
 ) -> None:
-    """Produce until `stop` is set, then drain: everything received is acknowledged when this returns.
+    """Produce until `stop` is set, then drain: everything received is acknowledged when this returns, or in the spool.
 
-    Raises OperationError if no broker answers at the start, if the feed refuses the key, and if the drain takes longer
-    than `drain_timeout_ms` or `abandon` is set; the message says how much was lost.
+    The spool has the rest if the drain takes longer than `drain_timeout_ms`, or `abandon` is set. Raises OperationError
+    if no broker answers at the start, if the feed refuses the key, and if something is lost; it says how much.
     """
     stats = stats or Stats()
     loop = asyncio.get_running_loop()
@@ -63,9 +64,11 @@ async def produce(
 async def _prepare(settings: ProducerSettings, publisher: Publisher) -> None:
     async with connected(settings.bootstrap) as admin:
         made = await ensure_topics(admin, settings.topics.raw_specs())
+        cluster = await cluster_id(admin)
     if made:
         log.info("producer.topics_made", topics=",".join(made))
-    await publisher.start()
+    spools = SpoolFolder(settings.spool_dir, settings.topics.prefix, cluster, settings.spool_bytes_max)
+    await publisher.start(spools if settings.spool_bytes_max else None)
 
 
 async def _feed_to_kafka(
@@ -99,12 +102,12 @@ async def _feed_to_kafka(
         log.info("producer.draining", buffer_bytes=buffer.used_bytes, frames=stats.frames)
         publisher.finish()
         await _drained(publishing, abandon, settings.drain_timeout_ms / 1000)
-        if not publishing.done():
-            raise OperationError(
-                f"{publisher.left} records, {buffer.used_bytes} bytes, were not published: "
-                f"the broker at {settings.bootstrap} did not take them in time; see that it runs"
-            )
-        publishing.result()  # raises what ended it, if it was not us
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        publisher.keep()
+        if not publishing.cancelled():
+            publishing.result()  # raises what ended it, if it was not us
+        _tell_what_is_left(publisher, settings)
         if feed.error is not None:
             raise feed.error
         if not watching.cancelled():
@@ -132,6 +135,22 @@ async def _follow_file(settings: ProducerSettings, feed: Feed) -> None:
 async def _cancelled(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.wait([task])
+
+
+def _tell_what_is_left(publisher: Publisher, settings: ProducerSettings) -> None:
+    """Say what the broker did not take. Raises OperationError if it is not in the spool either."""
+    if lost := publisher.left_in_memory_only:
+        raise OperationError(
+            f"{lost} entries were not published, and no spool took them: see that the broker at {settings.bootstrap} "
+            f"runs, and that {settings.spool_dir} has room"
+        )
+    if left := publisher.left:
+        log.warning(
+            "producer.kept",
+            records_at_most=left,
+            folder=str(settings.spool_dir),
+            remedy="the next start publishes them",
+        )
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

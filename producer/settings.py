@@ -22,6 +22,8 @@ PER_CONNECTION_MAX = 1_000
 
 _COINGLASS = "coinglass.com"
 _MIB = 1024 * 1024
+#: Its file has some pages of its own, and is written a part at a time.
+SPOOL_BYTES_MIN = 256 * 1024
 
 
 class Secret:
@@ -79,6 +81,9 @@ class ProducerSettings:
     api_key: Secret | None = None
     mark_every_ms: int = 1_000
     buffer_bytes_max: int = 256 * _MIB
+    #: Where and how much is kept for a broker that is away for long; 0 bytes: nothing is.
+    spool_dir: Path = Path("data/spool")
+    spool_bytes_max: int = 0
     metrics_port: int | None = None
     timing: Timing = field(default_factory=Timing)
     #: Longest for an attempt as a whole: connecting, TLS, the WebSocket's handshake.
@@ -104,6 +109,8 @@ class ProducerSettings:
     quiet_after_ms: int = 60_000
     never_heard_after_ms: int = 600_000
     drain_timeout_ms: int = 30_000
+    #: A broker that acknowledged nothing for so long is away: what waits goes to the spool, memory full or not.
+    spool_after_ms: int = 5_000
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, each with its remedy."""
@@ -126,6 +133,8 @@ class ProducerSettings:
             raise UsageError("--mark-every must be from 50ms to 60s, such as 1s")
         if self.buffer_bytes_max < 1_024:
             raise UsageError("the buffer must hold at least 1024 bytes")
+        if self.spool_bytes_max != 0 and self.spool_bytes_max < SPOOL_BYTES_MIN:
+            raise UsageError(f"the spool must hold at least {SPOOL_BYTES_MIN} bytes, or 0 for none")
 
     @property
     def place(self) -> str:

@@ -33,6 +33,11 @@ class Stats:
     published: int = 0
     refused: int = 0
     renewals: int = 0
+    spooled: int = 0
+    recovered: int = 0
+    spool_lost: int = 0
+    spool_bytes: int = 0
+    spool_bytes_max: int = 0
 
     @property
     def attempts(self) -> int:

@@ -43,7 +43,17 @@ from schemas.topics import Topics
     "--buffer-mib",
     type=click.IntRange(1, 65_536),
     default=256,
-    help="Memory for what the broker has not acknowledged; what does not fit is counted and shown as not covered.",
+    help="Memory for what the broker has not acknowledged; what fits neither here nor into the spool is counted "
+    "and shown as not covered.",
+)
+@option(
+    "--spool-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data/spool"),
+    help="Folder for what waits for a broker that is away; several producers may share it.",
+)
+@option(
+    "--spool-mib", type=click.IntRange(0, 1_048_576), default=4_096, help="Disk for that, each producer; 0 for none."
 )
 @option(
     "--redundant-group",
@@ -61,6 +71,8 @@ def produce(
     url: str,
     mark_every: Duration,
     buffer_mib: int,
+    spool_dir: Path,
+    spool_mib: int,
     redundant_group: str | None,
     metrics_port: int | None,
 ) -> None:
@@ -83,6 +95,8 @@ def produce(
         api_key=key,
         mark_every_ms=mark_every.ms,
         buffer_bytes_max=buffer_mib * 1024 * 1024,
+        spool_dir=spool_dir,
+        spool_bytes_max=spool_mib * 1024 * 1024,
         metrics_port=metrics_port,
     )
     from producer.service import run
