@@ -13,7 +13,7 @@ from tests.fault.expected import RawRow
 from tests.fault.feed.check import Evidence
 from tests.fault.feed.journal import Connection, Fate, Receipt, Sent, stamp_of
 from tests.fault.feed.prints import CHANNELS, Market
-from tests.fault.feed.settings import LACKS, FeedStormSettings
+from tests.fault.feed.settings import FeedStormSettings
 from tests.fault.feed_storm import feed_storm
 from tests.fault.gaps import gap_problems
 from tests.oracle import Mark
@@ -32,7 +32,6 @@ async def test_a_storm_of_a_hostile_feed_loses_nothing_unsaid_and_its_check_woul
         quick=True,
         pace=6,
         mark_every_ms=200,
-        lacks=LACKS,
     )
     report, evidence = await feed_storm(settings, tmp_path, GivenBroker(broker))
     assert report.passed, report.table()

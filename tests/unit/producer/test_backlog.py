@@ -157,7 +157,7 @@ def test_after_a_loss_each_connection_begins_a_stretch_at_its_next_mark():
     for stretch in (a, b):
         stretch.up(100)
         stretch.heard(150)
-    given = [a.alive(200), b.down(210), c.up(220), a.alive(300), a.down(310)]
+    given = [a.alive(200), b.down(210, "it ended"), c.up(220), a.alive(300), a.down(310, "it ended")]
     assert shown([mended for mark in given for mended in mender.mended(mark)]) == [
         "up 200<200 a",
         "up 210<210 b",
