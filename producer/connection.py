@@ -2,6 +2,7 @@
 
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event
@@ -30,6 +31,7 @@ CLOSE_SECONDS_MAX = 1.0
 #: and after it cannot be compared.
 CLOCK_STEP_S_MAX = 2.0
 NOTICES_LOGGED_EVERY_S = 1.0
+DROPS_LOGGED_EVERY_S = 1.0
 QUIET_LOOKED_AT_EVERY_MS = 1_000
 CHANNELS_LOGGED_MAX = 10
 NOTICE_CHARACTERS_MAX = 500
@@ -87,6 +89,7 @@ class Connection:
             group=settings.redundant_group,
         )
         self._notices = NoticeLog(settings.scrub)
+        self._drops = DropLog(stats.dropped, buffer)
         self._tick_every_s = min(settings.tick_every_ms, settings.mark_every_ms) / 1000
         self._began_at_ms = 0
         self._offset_s = 0.0  # of the wall clock
@@ -113,6 +116,7 @@ class Connection:
             raise lost from None
         finally:
             self._intake.ended(_now_ms(), self._protocol.heard_at_ms, why or "the producer failed")
+            self._drops.look(last=True)
             self._socket.close()
             stats.connected = False
 
@@ -190,10 +194,8 @@ class Connection:
                     self._socket.ping()
                 case Dead(reason):
                     raise LostError(reason)
-        covered = intake.covered
         intake.tick(now_ms, protocol.heard_at_ms, protocol.subscription.claimed)
-        if covered and not intake.covered:
-            log.warning("feed.buffer_full", buffer_bytes=self._buffer.used_bytes)
+        self._drops.look()
         if now_ms - self._looked_at_ms >= QUIET_LOOKED_AT_EVERY_MS:
             self._looked_at_ms = now_ms
             self._look_for_quiet(now_ms)
@@ -241,6 +243,24 @@ class NoticeLog:
             level = log.error if notice.verdict is Verdict.REFUSED else log.info
             level("feed.notice", text=text, unlogged=self._unlogged)
             self._unlogged, self._next_at_s = 0, time.monotonic() + NOTICES_LOGGED_EVERY_S
+
+
+class DropLog:
+    """Logs how many frames were not kept, and why: one line a second at most. They may be few, between two ticks."""
+
+    def __init__(self, dropped: Counter[str], buffer: Buffer) -> None:
+        self._dropped = dropped
+        self._buffer = buffer
+        self._told = dropped.copy()
+        self._next_at_s = 0.0
+
+    def look(self, *, last: bool = False) -> None:
+        """Log what was dropped since the last line, if that is long enough ago, or if nobody will look again."""
+        if self._dropped == self._told or (time.monotonic() < self._next_at_s and not last):
+            return
+        for reason, count in (self._dropped - self._told).items():
+            log.warning("feed.dropped", reason=reason, frames=count, buffer_bytes=self._buffer.used_bytes)
+        self._told, self._next_at_s = self._dropped.copy(), time.monotonic() + DROPS_LOGGED_EVERY_S
 
 
 def closed_by_feed(payload: bytes, refused_pause_ms: int) -> LostError:

@@ -27,8 +27,8 @@ class Brokers(Protocol):
     async def freeze(self, chance: float, seconds: float) -> None:
         """Stop a broker in its tracks for so long."""
 
-    async def restart(self, chance: float) -> None:
-        """Stop a broker cleanly and start it again."""
+    async def restart(self, chance: float, down_seconds: float = 0.0) -> None:
+        """Stop a broker cleanly and start it again, `down_seconds` later."""
 
 
 class OneBroker:
@@ -63,8 +63,9 @@ class OneBroker:
         finally:
             self._signal(signal.SIGCONT)
 
-    async def restart(self, chance: float) -> None:
+    async def restart(self, chance: float, down_seconds: float = 0.0) -> None:
         await self._kafka.stop()
+        await asyncio.sleep(down_seconds)
         await self._kafka.start()
 
     def _signal(self, how: signal.Signals) -> None:
@@ -92,7 +93,7 @@ class GivenBroker:
     async def freeze(self, chance: float, seconds: float) -> None:
         raise AssertionError("this broker is not ours")
 
-    async def restart(self, chance: float) -> None:
+    async def restart(self, chance: float, down_seconds: float = 0.0) -> None:
         raise AssertionError("this broker is not ours")
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.app import tables_by_topic
 from processors.views.board import Board, newest
 from processors.windows import window_sizes
+from schemas import topics as names
 from schemas.durations import parse_duration
 from schemas.topics import Topics
 from tests.fault.compare import Output, count_differences, differences, row_differences
@@ -56,15 +58,15 @@ async def until_processed(bootstrap: str, topics: Topics, app_id: str, seconds_m
         await asyncio.sleep(0.3)
 
 
-async def check(bootstrap: str, topics: Topics, app_id: str, folder: Path) -> Verdict:
-    """Compare results, changelogs and offsets with what the raw topics say."""
+async def check(bootstrap: str, topics: Topics, app_id: str, folder: Path, *, once: bool = False) -> Verdict:
+    """Compare results, changelogs and offsets with what the raw topics say; `once` as in `expect`."""
     verdict, sources = Verdict(), sources_of(topics)
     results = result_partitions(topics)
     changelogs = {source: changelog_of(topics, app_id, source) for source in sources}
     still_open = await open_transactions(bootstrap, [*results, *changelogs.values()], OPEN_SECONDS_MAX)
     verdict.problems += [f"a transaction is still open: {place}" for place in still_open]
 
-    expected = await expected_of(bootstrap, topics, sources, folder)
+    expected = await expected_of(bootstrap, topics, sources, folder, once=once)
     wanted: dict[Stream, list[Output]] = {}
     for source in sources:
         wanted.update(expected[source].streams)
@@ -118,15 +120,16 @@ def changelog_of(topics: Topics, app_id: str, source: Source) -> TopicPartition:
     return TopicPartition(f"{app_id}-{tables_by_topic(topics)[source[0]]}-changelog", source[1])
 
 
-async def expected_of(bootstrap: str, topics: Topics, sources: list[Source], folder: Path) -> dict[Source, Expected]:
+async def expected_of(
+    bootstrap: str, topics: Topics, sources: list[Source], folder: Path, *, once: bool
+) -> dict[Source, Expected]:
     """Copy each raw partition to a file, and have it judged in a process of its own."""
     loop, spawn = asyncio.get_running_loop(), multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
         judged = []
         for source in sources:
-            path = folder / f"{source[0]}-{source[1]}.raw"
-            await _copy(bootstrap, source, path)
-            judged.append(loop.run_in_executor(pool, expect, path, topics, source))
+            path = await copied(bootstrap, source, folder)
+            judged.append(loop.run_in_executor(pool, partial(expect, path, topics, source, once=once)))
         return dict(zip(sources, await asyncio.gather(*judged), strict=True))
 
 
@@ -136,6 +139,8 @@ async def found_streams(bootstrap: str, topics: Topics, places: list[TopicPartit
     for place in places:
         async for records in committed_records(bootstrap, place):
             for record in records:
+                if record.topic == topics.dead_letters and not dict(record.headers).get(names.HEADER_SOURCE_TOPIC):
+                    continue  # a producer's
                 stream = Stream(place.topic, place.partition, source_of(record, topics))
                 output = Output(record.key, record.value, record.timestamp, tuple(record.headers))
                 streams.setdefault(stream, []).append(output)
@@ -152,13 +157,18 @@ async def offset_problems(bootstrap: str, app_id: str, expected: Mapping[Source,
     return problems
 
 
-async def _copy(bootstrap: str, source: Source, path: Path) -> None:
+async def copied(bootstrap: str, source: Source, folder: Path) -> Path:
+    """Return a file with a partition's committed records; it is copied the first time."""
+    path = folder / f"{source[0]}-{source[1]}.rows"
+    if path.exists():
+        return path
     encode = msgspec.msgpack.Encoder().encode
     with path.open("wb") as file:
         async for records in committed_records(bootstrap, TopicPartition(*source)):
             for r in records:
                 row = encode(RawRow(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)))
                 file.write(len(row).to_bytes(4, "big") + row)
+    return path
 
 
 def _kind(stream: Stream, topics: Topics) -> str:

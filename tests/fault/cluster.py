@@ -46,8 +46,12 @@ class ThreeBrokers:
         finally:
             self._cluster.thaw(node)
 
-    async def restart(self, chance: float) -> None:
-        await self._cluster.restart(_node(chance))
+    async def restart(self, chance: float, down_seconds: float = 0.0) -> None:
+        node = _node(chance)
+        if down_seconds:
+            await self._cluster.kill(node)
+            await asyncio.sleep(down_seconds)
+        await self._cluster.restart(node)
 
 
 def _node(chance: float) -> int:

@@ -1,4 +1,4 @@
-"""Which ends of a worker are right: by our blow, 0 when told to stop, or 70 with one critical line. Pure."""
+"""Which ends of a worker or a producer are right. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 CRASHED = 70
 
 NO_BROKER = "no Kafka broker answers"
+NOT_DRAINED = "were not published"
 
 
 def critical_lines(log: str) -> list[str]:
@@ -14,7 +15,7 @@ def critical_lines(log: str) -> list[str]:
 
 
 def judge(status: int, blows: Sequence[str], log: str, broker_was_hit: bool) -> tuple[str, bool]:
-    """Return how a worker ended, in a few words, and whether it may end so.
+    """Return how a worker ended, in a few words, and whether it may end so: by our blow, or 70 with one critical line.
 
     `blows` are what hit this life of the worker ("kill", "stop"); `broker_was_hit` says whether a broker was being
     hit during it: then, or cut off itself, one that is just starting may find none and say so, with status 1.
@@ -30,6 +31,24 @@ def judge(status: int, blows: Sequence[str], log: str, broker_was_hit: bool) -> 
         return (f"70 {_what(lines[0])}" if len(lines) == 1 else f"70 with {len(lines)} critical lines", len(lines) == 1)
     if status == 1 and NO_BROKER in log and "worker.starting" not in log:
         return ("1 no broker at start", broker_was_hit or "netcut" in blows)
+    return (f"{status} unexpected", False)
+
+
+def judge_producer(status: int, blows: Sequence[str], log: str, broker_was_hit: bool) -> tuple[str, bool]:
+    """Return how a producer ended, in a few words, and whether it may end so: by our blow, and 0 when told to stop.
+
+    One that is just starting may find no broker and say so, and one that is told to stop may find none to drain to.
+    """
+    if status == -9:
+        return ("killed", "kill" in blows)
+    if status == 0:
+        return ("0 stopped", "stop" in blows)
+    if status == -15:
+        return ("stopped before it began", "stop" in blows and "producer.started" not in log)
+    if status == 1 and NO_BROKER in log and "producer.started" not in log:
+        return ("1 no broker at start", broker_was_hit or "netcut" in blows)
+    if status == 1 and NOT_DRAINED in log:
+        return ("1 no broker to drain to", "stop" in blows and (broker_was_hit or "netcut" in blows))
     return (f"{status} unexpected", False)
 
 

@@ -71,12 +71,12 @@ class Report:
             ("length", f"{self.seconds:.0f} s, and {self.settle_seconds:.1f} s until all was processed"),
             ("workers", f"{self.workers}, {self.membership} members, {self.nodes} broker(s)"),
             ("fencing", "on" if self.fencing else "OFF: this is the control, and must fail"),
-            ("blows", _counted(self.blows)),
+            ("blows", counted(self.blows)),
             ("left out", "; ".join(self.left_out) or "nothing"),
             ("frames", str(self.frames)),
-            ("results", _counted(self.counts)),
+            ("results", counted(self.counts)),
             ("lives", f"{self.lives}, of which {self.restarts} restarts"),
-            ("exits", _counted(self.exits)),
+            ("exits", counted(self.exits)),
             ("longest gap", f"{self.longest_gap_seconds:.1f} s without a result of some partition"),
             ("after kill -9", f"{spread(self.resumes_seconds)} until results flowed again"),
         ]
@@ -92,5 +92,5 @@ def spread(seconds: Sequence[float]) -> str:
     return f"median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s of {len(seconds)}"
 
 
-def _counted(counts: Counter[str]) -> str:
+def counted(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "none"

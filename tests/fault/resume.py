@@ -21,6 +21,7 @@ from tests.fault.check import sources_of
 from tests.fault.report import spread
 from tests.fault.scene import Scene, scene_of
 from tests.fault.settings import StormSettings
+from tests.fault.workers import owned
 
 CALM_SECONDS = 4.0  # of load before each kill
 RESUME_SECONDS_MAX = 40.0
@@ -58,7 +59,7 @@ async def measure(membership: str, times: int, rate: float, folder: Path, kafka:
 async def _kill_one(scene: Scene, number: int, measured: Times) -> None:
     lives = scene.workers.untouched()
     life = lives[number % len(lives)]
-    own = life.owned()
+    own = owned(life)
     others = [source for source in sources_of(scene.topics) if source not in own]
     killed_at = time.monotonic()
     life.hit("kill", signal.SIGKILL)

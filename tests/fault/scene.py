@@ -21,7 +21,8 @@ from tests.fault.monitor import Monitor
 from tests.fault.netns import Namespaces
 from tests.fault.report import Report
 from tests.fault.settings import SLOTS_MAX, WINDOWS, WORKER_FLAGS, StormSettings
-from tests.fault.workers import Life, Workers, worker_slot
+from tests.fault.supervisor import Life
+from tests.fault.workers import Workers, worker_slot
 from tests.fault.writer import Writer
 
 READY_SECONDS_MAX = 60.0
@@ -129,7 +130,7 @@ def _judge_life(scene: Scene, life: Life, report: Report) -> None:
     if status is None:
         report.problems.append(f"{life.log.name} never ended")
         return
-    broker_was_hit = scene.striker.broker_was_hit(life.began, life.ended or time.monotonic())
+    broker_was_hit = scene.striker.brokers.was_hit(life.began, life.ended or time.monotonic())
     how, right = judge(status, life.blows, log, broker_was_hit)
     report.exits[how] += 1
     if not right:

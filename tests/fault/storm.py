@@ -54,13 +54,7 @@ async def _blow(scene: Scene, report: Report) -> None:
     await scene.start_workers()
     writing = asyncio.create_task(scene.writer.run())
     began = time.monotonic()
-    blowing = []
-    scene.striker.began = began
-    for blow in plan(settings.seed, settings.seconds, settings.blows):
-        await asyncio.sleep(began + blow.at_seconds - time.monotonic())
-        blowing.append(asyncio.create_task(scene.striker.deal(blow)))
-    await asyncio.sleep(began + settings.seconds - time.monotonic())
-    await asyncio.gather(*blowing)
+    await scene.striker.deal_all(plan(settings.seed, settings.seconds, settings.blows), settings.seconds)
     gaps = scene.monitor.gaps(began, time.monotonic())
     report.longest_gap_seconds = round(gaps[0].seconds, 2) if gaps else settings.seconds
     report.gaps = [

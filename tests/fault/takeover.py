@@ -11,7 +11,8 @@ from tests.fault.brokers import Brokers
 from tests.fault.report import Report
 from tests.fault.scene import Scene, judge_all, scene_of, settle
 from tests.fault.settings import PARTITIONS, StormSettings
-from tests.fault.workers import Life
+from tests.fault.supervisor import Life
+from tests.fault.workers import owned
 
 TAKEOVER_SECONDS_MAX = 40.0
 BEFORE_SECONDS = 2.0  # under load, before the freeze
@@ -36,7 +37,7 @@ async def takeover(settings: StormSettings, folder: Path, kafka: Brokers) -> Rep
         frozen.frozen = True
         trigger.touch()
         await _until(lambda: _is_stopped(frozen), "the worker froze")
-        await _until(lambda: len(other.owned()) == 2 * PARTITIONS, "the other took over")
+        await _until(lambda: len(owned(other)) == 2 * PARTITIONS, "the other took over")
         await _flow_again(scene)
         frozen.hit("thaw", signal.SIGCONT)
         frozen.frozen = False

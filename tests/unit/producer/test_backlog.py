@@ -1,4 +1,4 @@
-"""Where entries wait, and what a broken disk costs. Order under any steps: tests/property/test_outages.py."""
+"""Where entries wait, and what a broken disk costs. Order under any steps: tests/property/test_backlog.py."""
 
 import json
 from collections.abc import Iterator
