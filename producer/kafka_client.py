@@ -39,6 +39,10 @@ async def close_producer(producer: AIOKafkaProducer) -> None:
         sender = producer._sender.sender_task  # noqa: SLF001
         producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001
         if sender is not None:
+            # It would fail all once more, and a transaction where there is none: an AttributeError in the log.
+            sender.remove_done_callback(producer._sender._fail_all)  # noqa: SLF001
             sender.cancel()
-            await asyncio.wait([sender], timeout=STOP_SECONDS_MAX)
+            done, _ = await asyncio.wait([sender], timeout=STOP_SECONDS_MAX)
+            for task in done:
+                task.cancelled() or task.exception()  # looked at: nobody wants to hear of it any more
         await producer.client.close()

@@ -1,11 +1,15 @@
 """Notices when aiokafka moves the private parts that the publisher relies on."""
 
+import asyncio
 import inspect
 import math
 
+import pytest
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 
+from producer import kafka_client
 from producer.kafka_client import close_producer, make_producer
 
 
@@ -35,3 +39,31 @@ async def test_a_batch_takes_one_record_however_large_and_no_second_beyond_its_b
     assert batch.append(timestamp=1, key=None, value=b"x" * 5_000, headers=[]) is not None
     assert batch.append(timestamp=1, key=None, value=b"x", headers=[]) is None
     await close_producer(producer)
+
+
+async def test_a_producer_that_cannot_be_stopped_is_given_up_without_a_word(monkeypatch):
+    """Its sender fails once it is cancelled, as one does that waits for a broker that is away."""
+    monkeypatch.setattr(kafka_client, "STOP_SECONDS_MAX", 0.05)
+    producer = make_producer("127.0.0.1:1", 1_000, 1_000)
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+
+    async def sends() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise KafkaError("the broker is away") from None
+
+    async def never_empty() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(producer._message_accumulator, "close", never_empty)
+    sender = producer._sender._sender_task = asyncio.create_task(sends())
+    sender.add_done_callback(producer._sender._fail_all)
+    await asyncio.sleep(0)
+    await close_producer(producer)
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().set_exception_handler(None)
+    with pytest.raises(KafkaError):
+        sender.result()
+    assert heard == []
