@@ -16,12 +16,17 @@ SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark this folder's tests, and skip them where there is no browser."""
+    """Mark this folder's tests."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            if CHROMIUM is None:
-                item.add_marker(pytest.mark.skip(reason="no Chromium here: apt-get install chromium"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def some_chromium() -> None:
+    """Skip these tests where there is no browser, before a broker is started for them."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
 
 
 @pytest.fixture(scope="session")

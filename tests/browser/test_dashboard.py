@@ -13,11 +13,15 @@ CHARTS = ("liquidations-chart", "strip-chart", "line-chart")
 
 
 async def show(page, worker):
-    """Open the dashboard, and return once its numbers and all charts in sight are there."""
+    """Open the dashboard, and return once its numbers are there."""
     await page.goto(worker.web)
     await page.locator("#state[data-state=live]").wait_for()
     await page.locator("#assets-rows tr:nth-child(3)").wait_for()
     await page.locator("#markets-rows tr:nth-child(3)").wait_for()
+
+
+async def drawn(page):
+    """Return once all charts are drawn."""
     for chart in CHARTS:
         await page.locator(f"#{chart}").scroll_into_view_if_needed()
         await page.locator(f"#{chart}[data-drawn] .main-svg").first.wait_for()
@@ -47,16 +51,17 @@ def clock(ms):
 
 async def test_the_page_shows_within_a_second_what_the_topics_hold(shown, page, complaints):
     worker, market = shown
-    took, trivial = [], []
+    took, allowed = [], 1_000
     for _ in range(3):
         await page.goto(f"{worker.web}/health")
-        trivial.append(await page.evaluate("performance.now()"))
+        # A machine that is busy with other things takes long for a page of one line too.
+        allowed = max(allowed, 20 * await page.evaluate("performance.now()"))
         await page.goto(worker.web)
         await page.locator("#assets-rows tr:nth-child(3)").wait_for()
         took.append(await page.evaluate("performance.now()"))
-    # On a machine that is busy with other things a page of one line takes long too, and says how busy it is.
-    assert min(took) < max(1_000, 20 * min(trivial)), (took, trivial)
-    await show(page, worker)
+        if took[-1] < allowed:
+            break
+    assert min(took) < allowed, took
     await page.locator("#liquidations-details > summary").click()
     await page.get_by_role("radio", name="BTC", exact=True).check()
     await page.locator("#asset-name", has_text="BTC").wait_for()
@@ -96,6 +101,7 @@ async def test_nothing_keeps_people_from_using_it(shown, page, complaints, schem
     worker, _ = shown
     await page.emulate_media(color_scheme=scheme)
     await show(page, worker)
+    await drawn(page)
     await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     await page.locator("#partitions tr").first.wait_for()
     # Plots are hidden from those axe speaks for, and their text has the colours of others; rows are alike.
@@ -112,6 +118,7 @@ async def test_it_is_readable_on_a_phone(shown, page, complaints):
     worker, _ = shown
     await page.set_viewport_size({"width": 360, "height": 740})
     await show(page, worker)
+    await drawn(page)
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
     smallest = await page.evaluate(
         """Math.min(...[...document.querySelectorAll("main *")]
@@ -184,7 +191,7 @@ async def test_what_was_not_heard_is_drawn_as_a_gap_and_a_quiet_minute_as_zero(s
     await point_at(page, market.minute(QUIET), "nothing was liquidated")
     await point_at(page, market.minute(UNHEARD.start - 1), "longs $")
     await point_at(page, market.minute(UNHEARD.start + 1), "not heard; what was sent is missing")
-    assert await page.locator("#liquidations-chart .annotation", has_text="not heard").count() == 1
+    await page.locator("#liquidations-chart .annotation", has_text="not heard").wait_for()
     assert ASSETS[0] in await page.locator("#tile-asset").text_content()
     assert complaints == []
 
@@ -193,7 +200,7 @@ async def test_a_feed_that_is_gone_shows_as_a_gap_that_is_open(shown, page, comp
     worker, market = shown
     await show(page, worker)
     await page.locator("#health-feed", has_text="heard, 1 connection").wait_for()
-    assert "the server said <img" in await page.locator("#gaps").text_content()
+    await page.locator("#gaps tr", has_text=f"the server said {IMG}").wait_for()
     async with market.feed.silence():
         await page.locator("#health-feed", has_text="not heard since").wait_for()
         await page.locator("#gaps tr", has_text="not over").wait_for()
