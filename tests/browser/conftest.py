@@ -22,9 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def some_chromium() -> None:
-    """Skip these tests where there is no browser, before a broker is started for them."""
+def pytest_runtest_setup() -> None:
+    """Skip these tests where there is no browser: here, so that pytest tells of all of them in one line."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")
 
