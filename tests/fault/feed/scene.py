@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 import time
 import uuid
@@ -41,6 +42,8 @@ SAMPLE_SECONDS = 0.25
 #: What a producer takes beside its buffer: Python, its libraries, messages of the largest size on their way.
 MEMORY_MIB_MAX = 200
 
+EVENT = re.compile(r" event=(\S+)")
+
 
 @dataclass
 class FeedScene:
@@ -68,9 +71,11 @@ class FeedScene:
         await until(self._all_calm, READY_SECONDS_MAX, "every producer is subscribed")
 
     async def settle(self) -> None:
-        """Return once every producer was up for so long that all gaps before are told."""
-        still_ms = MARK_DELAY_MS + 3 * self.settings.mark_every_ms
-        await until(lambda: self._all_calm(still_ms), self.settings.settle_seconds_max, "every producer was back")
+        """Return once every producer was up for so long that all gaps before are told, and nothing waits with them."""
+        still_ms, seconds_max = MARK_DELAY_MS + 3 * self.settings.mark_every_ms, self.settings.settle_seconds_max
+        await until(lambda: self._all_calm(still_ms), seconds_max, "every producer was back")
+        lives = self.producers.untouched()
+        await until(lambda: all(map(_is_through, lives)), seconds_max, "every producer had published what waited")
 
     def _all_calm(self, for_ms: int = 0) -> bool:
         """Whether each producer has a connection that has been read from for so long."""
@@ -240,6 +245,14 @@ def _judge_life(scene: FeedScene, life: Life, report: FeedReport) -> None:
     report.peak_mib = max(report.peak_mib, peak_mib)
     if peak_mib > scene.settings.buffer_mib + MEMORY_MIB_MAX:
         report.problems.append(f"{life.log.name} took {peak_mib:.0f} MiB with a buffer of {scene.settings.buffer_mib}")
+
+
+def _is_through(life: Life) -> bool:
+    """Whether, by its log, Kafka takes what a producer has, and nothing is left in its spool."""
+    last = {event: place for place, event in enumerate(EVENT.findall(life.log.read_text(errors="replace")))}
+    stalled = last.get("publish.stalled", -1) > last.get("publish.resumed", -1)
+    spooled = max(last.get("spool.in_use", -1), last.get("spool.leftovers", -1)) > last.get("spool.drained", -1)
+    return not (stalled or spooled)
 
 
 def _shows_key(text: bytes) -> bool:
