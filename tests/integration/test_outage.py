@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
+from structlog.testing import capture_logs
 
 from broker.admin import cluster_id, connected
 from processors.coverage import Coverage
@@ -314,11 +315,12 @@ async def test_leftovers_of_another_slot_are_published_too_and_once(broker, feed
     assert sequences(frames) == list(range(20))
 
 
-async def test_a_spool_that_cannot_be_is_one_line_and_the_producer_goes_on(broker, feed, topics, tmp_path, capsys):
+async def test_a_spool_that_cannot_be_is_one_line_and_the_producer_goes_on(broker, feed, topics, tmp_path):
     (tmp_path / "spool").touch()
     given = settings(broker, feed, topics, spool_dir=tmp_path / "spool", spool_bytes_max=KIB * KIB)
-    async with producing(given, feed) as stats:
-        await feed.send(frame(0))
-        await until(lambda: stats.frames == 1)
-    assert capsys.readouterr().out.count("spool.refused") == 1
+    with capture_logs() as logs:
+        async with producing(given, feed) as stats:
+            await feed.send(frame(0))
+            await until(lambda: stats.frames == 1)
+    assert [line["event"] for line in logs].count("spool.refused") == 1
     assert len(frames_of(await everything(broker, topics.raw_liquidations))) == 1
