@@ -153,12 +153,12 @@ def test_rows_that_cannot_be_read_are_counted_and_the_rest_goes_on(world):
     spool._db.execute("PRAGMA shrink_memory")
     with capture_logs() as logs:
         published = world.publish()
+    assert [line["event"] for line in logs] == ["spool.unreadable", "spool.lost"]
     numbers = sequences(published)
     assert numbers == list(range(len(numbers)))
     assert world.stats.spool_lost >= world.count - len(numbers) > 0
     assert world.buffer.used_bytes == 0
     assert path.with_name("p-0.spool.unreadable-0").exists()
-    assert [line["event"] for line in logs].count("spool.lost") == 1
     world.buffer.put(stretch.alive(6_000))
     published += world.publish()
     marks = [entry for entry in published if isinstance(entry, MarkEntry)]
