@@ -86,7 +86,7 @@ def source_of(piece):
 
 
 @pytest.mark.parametrize(
-    ("piece", "dependent", "expected"), PIECES, ids=[f"{getattr(p, '__qualname__', p)}" for p, _, _ in PIECES]
+    ("piece", "dependent", "expected"), PIECES, ids=[source_of(p).__qualname__ for p, _, _ in PIECES]
 )
 def test_upstream_is_what_the_engine_was_written_against(piece, dependent, expected):
     assert fingerprint(source_of(piece)) == expected, f"upstream changed what this stands on: {dependent}"
