@@ -20,9 +20,15 @@ $(UV):
 demo: setup
 	.venv/bin/coinglass-streams demo
 
-# Fast tests first: a broken core is known before a broker has started.
+PYTEST := .venv/bin/python -m pytest
+
+# Fast tests first: a broken core is known before a broker has started. Then, in three processes, each with a Kafka of
+# its own, what waits much of its time; by file, as a file's tests share what it starts. Last and alone what compares
+# times. Plain pytest runs the same tests, one after the other.
 test: setup
-	.venv/bin/python -m pytest tests/unit tests/property tests/integration
+	$(PYTEST) -n 2 -m "not speed" tests/unit tests/property
+	$(PYTEST) -n 3 --dist loadfile -m "not speed" tests/integration
+	$(PYTEST) -m speed tests/unit tests/integration
 
 lint: setup
 	.venv/bin/ruff format --check .

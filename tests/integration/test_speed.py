@@ -13,11 +13,15 @@ import json
 import sys
 import uuid
 
+import pytest
+
 from schemas.topics import Topics
 from tests.benchmarks import loading
 from tests.benchmarks.scrape import scrape
 from tests.benchmarks.streams import of_the_feed
 from tests.integration.processes import environment, worker
+
+pytestmark = pytest.mark.speed
 
 FRAMES = 40_000  # each round
 ROUNDS = 3

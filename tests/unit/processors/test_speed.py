@@ -6,10 +6,14 @@ guards: nobody makes the hot path dearer by a quarter without noticing. Where it
 
 import gc
 
+import pytest
+
 from tests.benchmarks.bare_loop import fold
 from tests.benchmarks.stages import pipeline
 from tests.benchmarks.streams import fetched, of_the_feed
 from tests.benchmarks.timing import cpu_us
+
+pytestmark = pytest.mark.speed
 
 FRAMES = 30_000
 ROUNDS = 5
