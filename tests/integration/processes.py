@@ -25,7 +25,7 @@ def environment(**more):
     return {**clean, **more}
 
 
-async def eventually(check, seconds_max=20):
+async def eventually(check, seconds_max=60):
     """Return once `await check()` is true; fails if that takes too long."""
     deadline = time.monotonic() + seconds_max
     while not await check():

@@ -259,10 +259,14 @@ async def test_results_come_to_topics_once_though_the_replay_is_killed_and_the_t
     status, _, errors = await run("import", *flags, "--input", live.folder)
     assert status == 0, errors
     flags += [*FLAGS, "--to-topics", target]
-    killed = await recorded.start("replay", *flags, "--speed", "100x")
+    killed = await recorded.start("replay", *flags, "--speed", "20x")  # so that it takes 12 s
     while b"replay.run" not in await asyncio.wait_for(killed.stderr.readline(), 20):
         assert killed.returncode is None
-    await asyncio.sleep(1.4)
+
+    async def some_written():
+        return await recorded.finals(live.broker, target)
+
+    await eventually(some_written)
     killed.kill()
     await killed.communicate()
     written = len(await recorded.finals(live.broker, target))
