@@ -169,10 +169,11 @@ async def test_hostile_names_are_shown_as_they_are_and_do_nothing(shown, page, c
     assert "BTC⟨U+202E⟩TDSU" in text
     assert "\u202e" not in text
     for name in ("<img", "WWW", "U+202E"):
+        # By its text: until the next frame is drawn the row of the name before it stands there.
         await page.locator("#asset-filter").fill(name)
-        await page.locator("#assets-rows tr:nth-child(2):last-child input").check()
+        await page.locator("#assets-rows tr:nth-child(2):last-child", has_text=name).locator("input").check()
         await page.locator("#market-filter").fill(name)
-        await page.locator("#markets-rows tr:first-child:last-child input").check()
+        await page.locator("#markets-rows tr:first-child:last-child", has_text=name).locator("input").check()
         await page.locator("#market-name", has_text=name).wait_for()
     assert await page.locator("img, iframe, object, main script").count() == 0
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
