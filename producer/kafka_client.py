@@ -5,9 +5,10 @@
 
 import asyncio
 import math
+from itertools import chain
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerClosed
 
 STOP_SECONDS_MAX = 2.0
 
@@ -36,13 +37,26 @@ async def close_producer(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(STOP_SECONDS_MAX):
             await producer.stop()
     except TimeoutError:
-        sender = producer._sender.sender_task  # noqa: SLF001
-        producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001
-        if sender is not None:
-            # It would fail all once more, and a transaction where there is none: an AttributeError in the log.
-            sender.remove_done_callback(producer._sender._fail_all)  # noqa: SLF001
-            sender.cancel()
-            done, _ = await asyncio.wait([sender], timeout=STOP_SECONDS_MAX)
-            for task in done:
-                task.cancelled() or task.exception()  # looked at: nobody wants to hear of it any more
+        sender = producer._sender  # noqa: SLF001
+        _give_up_batches(producer._message_accumulator)  # noqa: SLF001
+        if sender.sender_task is not None:
+            # Its own callback would fail a transaction, though there is none.
+            sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
+            sender.sender_task.add_done_callback(_look_at)
+            sender.sender_task.cancel()
+            await asyncio.wait([sender.sender_task], timeout=STOP_SECONDS_MAX)
         await producer.client.close()
+
+
+def _give_up_batches(accumulator: Any) -> None:
+    """Cancel what waits for the batches. aiokafka's own `fail_all` leaves errors behind that nobody looks at."""
+    batches = [*accumulator._pending_batches, *chain.from_iterable(accumulator._batches.values())]  # noqa: SLF001
+    accumulator._pending_batches.update(batches)  # noqa: SLF001 - whence each is removed when it is done
+    for batch in batches:
+        batch.future.cancel()
+
+
+def _look_at(task: "asyncio.Task[None]") -> None:
+    """Take note of how a task ended, so that nobody is told that nobody did."""
+    if not task.cancelled():
+        task.exception()

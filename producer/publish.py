@@ -293,10 +293,10 @@ class Publisher:
         """Let go of an acknowledged batch; put a refused one back where it was."""
         sent_at_s = self._sent_at_s.pop(place)
         self._woken.set()
-        error = None if future.cancelled() else future.exception()
-        if future.cancelled() or self._producer is None:  # given up, as the producer is being closed
+        if future.cancelled():
             self._outbox.take_back(place)
             return
+        error = future.exception()
         if error is not None:
             self._take_back(place, error)
             return
