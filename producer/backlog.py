@@ -101,7 +101,7 @@ class Backlog:
             self._pass_on()
         if spool is not None:
             self._read(spool)
-            self._sweep(spool)
+            self._sweep()
         return moved
 
     def keep(self) -> None:
@@ -220,10 +220,13 @@ class Backlog:
         self._stats.recovered += missing > 0
         self._compared_to = entry.number
 
-    def _sweep(self, spool: Spool) -> None:
+    def _sweep(self) -> None:
         """Empty the spool once everything in it is acknowledged."""
-        if not (spool.is_empty or self._behind) and (self._outbox.oldest or spool.last + 1) > spool.last:
-            spool.clear()
+        spool = self.spool
+        if spool is None:
+            return
+        acknowledged = not self._behind and (self._outbox.oldest or spool.last + 1) > spool.last
+        if acknowledged and not spool.is_empty and spool.clear():
             self._refusal_told = False
             log.info("spool.drained", path=str(spool.path))
         self._stats.spool_bytes = 0 if spool.is_empty else spool.used_bytes
@@ -252,7 +255,7 @@ class Backlog:
     # Spools
 
     def use(self, spool: Spool) -> Suspects:
-        """Go on with this spool, while `is_idle`: what an earlier producer left in it comes first.
+        """Go on with this spool: an empty one, or, while `is_idle`, one that an earlier producer left.
 
         Return what of it has to be looked for in Kafka; nothing is read before `compare_with`. Raises
         SpoolUnreadableError.
@@ -276,7 +279,7 @@ class Backlog:
     def close(self) -> None:
         """Close the spool; what stands in it stays there."""
         if self.spool is not None:
-            self._sweep(self.spool)
+            self._sweep()
             self.spool.close()
             self.spool = None
 

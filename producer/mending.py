@@ -8,6 +8,7 @@ published     up   f1   f2                f7   up           alive
 import msgspec
 
 from producer.entries import MarkEntry
+from schemas.topics import HEADER_WHY
 
 
 class Mender:
@@ -26,5 +27,6 @@ class Mender:
         if kind == "up":
             return [mark]
         fields |= {"kind": "up", "heard_at_ms": fields["at_ms"]}
-        up = msgspec.structs.replace(mark, payload=msgspec.json.encode(fields))
+        headers = tuple(header for header in mark.headers if header[0] != HEADER_WHY)
+        up = msgspec.structs.replace(mark, payload=msgspec.json.encode(fields), headers=headers)
         return [up] if kind == "alive" else [up, mark]

@@ -220,7 +220,7 @@ class Publisher:
     def _look_for_spool(self, now_s: float) -> None:
         """Open one where there is none; else, now and then, one that a producer left which is no more."""
         backlog = self._backlog
-        if self._spools is None or now_s < self._look_for_spool_at_s or not backlog.is_idle:
+        if self._spools is None or now_s < self._look_for_spool_at_s or not (backlog.spool is None or backlog.is_idle):
             return
         self._look_for_spool_at_s = now_s + LOOK_FOR_SPOOL_EVERY_S
         try:
@@ -232,6 +232,9 @@ class Publisher:
                 log.error("spool.refused", folder=str(self._settings.spool_dir), error=str(error), remedy=remedy)
             return
         if spool is None:
+            return
+        if not (spool.is_empty or backlog.is_idle):
+            spool.close()
             return
         self._look_for_spool_at_s = now_s  # there may be more of them
         try:

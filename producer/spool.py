@@ -140,15 +140,19 @@ class Spool:
         """Yield the entries that an earlier producer handed out: Kafka may have them. Raises SpoolUnreadableError."""
         return self._from(0, self.handed_out)
 
-    def clear(self) -> None:
-        """Drop all rows, and give the disk its room back."""
-        with suppress(sqlite3.Error):  # rows that stay are found in Kafka by the next start
+    def clear(self) -> bool:
+        """Drop all rows, and give the disk its room back; False if the rows have to stay: the next start finds out."""
+        try:
             with self._transaction():
                 self._db.execute("DELETE FROM rows")
                 self._db.execute("UPDATE about SET handed_out = 0")
-            self.first = 0
+        except sqlite3.Error:
+            return False
+        self.first = 0
+        with suppress(sqlite3.Error):
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return True
 
     def close(self) -> None:
         """Close the file, and leave the slot to others."""

@@ -13,7 +13,8 @@ from schemas.errors import OperationError
 
 
 def test_counts_stand_under_their_names():
-    stats = Stats([FeedStats(frames=1, connected=True), FeedStats(frames=2, reconnects=1, quiet_channels=1)])
+    parts = [FeedStats(frames=1, connected=True), FeedStats(frames=2, reconnects=1, quiet_channels=1)]
+    stats = Stats(parts, spooled=11, recovered=13, spool_bytes=17)
     for part, dropped in zip(stats.parts, (2, 3), strict=True):
         part.dropped["buffer-full"] = dropped
     stats.parts[0].dead_letters["malformed"] = 7
@@ -27,6 +28,9 @@ def test_counts_stand_under_their_names():
         "coinglass_producer_buffer_bytes 0.0",
         "coinglass_producer_connected 1.0",
         "coinglass_producer_quiet_channels 1.0",
+        "coinglass_producer_spooled_total 11.0",
+        "coinglass_producer_recovered_total 13.0",
+        "coinglass_producer_spool_bytes 17.0",
         'coinglass_producer_channel_silent_seconds{channel="channel-999"} 999.0',
         "coinglass_producer_ack_seconds_count 0.0",
     ):

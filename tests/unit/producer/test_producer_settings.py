@@ -66,6 +66,7 @@ def test_the_place_for_messages_has_neither_query_nor_user():
         ({"redundant_group": "a\nb"}, "--redundant-group"),
         ({"mark_every_ms": 0}, "--mark-every"),
         ({"buffer_bytes_max": 0}, "at least"),
+        ({"spool_bytes_max": 1_000}, "0 for none"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_remedy(changes: dict[str, Any], remedy: str):
