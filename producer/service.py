@@ -33,10 +33,15 @@ async def _until_signalled(settings: ProducerSettings) -> None:
     def signalled() -> None:
         (abandon if stop.is_set() else stop).set()
 
+    numbers = (signal.SIGTERM, signal.SIGINT)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         loop.add_signal_handler(number, signalled)
-    await produce(settings, stop, abandon)
+    try:
+        await produce(settings, stop, abandon)
+    finally:
+        # The loop's handlers end before the process does: a signal that comes then must not end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
 
 async def produce(

@@ -10,6 +10,7 @@ import structlog
 from coinglass_streams import options
 from coinglass_streams.logs import hide
 from coinglass_streams.options import option
+from coinglass_streams.signals import STOPPING
 from sandbox.simulate.faults import ALL, FAULTS, parse_faults
 from sandbox.simulate.server import FeedSettings, SimulatedFeed
 from schemas.errors import UsageError
@@ -64,7 +65,7 @@ def _read_key(path: Path) -> str:
 
 async def _serve(settings: FeedSettings) -> None:
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with SimulatedFeed(settings) as feed:
         names = ",".join(fault.name for fault in settings.faults) or "none"
@@ -73,4 +74,5 @@ async def _serve(settings: FeedSettings) -> None:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # the loop's handlers end before the process does
     log.info("simulate.stopped", frames=feed.frames_sent)
