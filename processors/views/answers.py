@@ -3,9 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -15,29 +13,18 @@ from aiohttp import web
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE, Aggregate
 from processors.pipeline import AHEAD_MS_MAX
 from processors.views.board import Board, Cell, Line, in_order, is_of_market, newest
+from processors.views.bodies import Body, aged, respond
 from processors.views.csv_answers import windows_as_csv
 from processors.views.history import WINDOWS_MAX, Final, FinalsHistory, Selection
+from processors.views.kept_bodies import KeptBodies
 from processors.views.parameters import WINDOWS_IN_TABLES, Query, parse_query, parse_range, wants_csv
 from processors.views.problems import BadRequestError, UnknownError
 from processors.windows import WindowSize
 
 #: Assets or channels that are looked at in one go, before others get their turn in the worker's loop.
 LINES_AT_ONCE = 50
-#: A list is long to make: for so long the last one is answered again.
-LIST_SECONDS = 0.1
-BODIES_KEPT_MAX, LISTS_KEPT_MAX = 256, 8
-
 #: Returns the assets' or channels' windows that are asked for, as they stand now.
 LinesNow = Callable[[], list[Line]]
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A finished answer; `tag` is the same for the same content, and none where the content is of this moment alone."""
-
-    content: bytes
-    csv: bool
-    tag: str | None
 
 
 class Answers:
@@ -46,20 +33,23 @@ class Answers:
     def __init__(self, board: Board, history: FinalsHistory, sizes: tuple[WindowSize, ...]) -> None:
         self._board, self._history, self._sizes = board, history, sizes
         self._run = secrets.token_hex(4)  # versions are counted anew by each run of a worker
-        self._bodies: OrderedDict[tuple[Any, ...], Body] = OrderedDict()
-        self._lists: OrderedDict[tuple[Any, ...], tuple[float, Body]] = OrderedDict()
+        self.kept = KeptBodies()
         self._listing = asyncio.Lock()
 
     # -- what is asked for ---------------------------------------------------------------------------------------
 
     async def of_all(self, request: web.Request, aggregate: Aggregate, stale_ms: int | None) -> web.Response:
         """All assets or markets."""
-        query, csv = self._query(request, WINDOWS_IN_TABLES), _csv(request)
+        csv = _csv(request)
+        asked = aggregate.name, request.query_string, csv
+        if body := self.kept.recent(asked):
+            return respond(request, aged(body, stale_ms))
+        query = self._query(request, WINDOWS_IN_TABLES)
         if query.range is not None:
             everyone = Selection(aggregate, (), bool)  # no final is without a key
             finals = await self._finals(everyone, lambda: self._board.lines(aggregate), query)
-            return respond(request, _of_finals(aggregate, {}, finals, csv, stale_ms))
-        return respond(request, await self._list(aggregate, query, csv, stale_ms))
+            return respond(request, aged(_of_finals(aggregate, {}, finals, csv), stale_ms))
+        return respond(request, aged(await self._list(asked, aggregate, query, csv), stale_ms))
 
     async def of_asset(self, request: web.Request, asset: str, stale_ms: int | None) -> web.Response:
         """One asset's liquidations."""
@@ -101,44 +91,57 @@ class Answers:
         lines: LinesNow,
         stale_ms: int | None,
     ) -> web.Response:
-        query, csv = self._query(request), _csv(request)
+        csv = _csv(request)
+        asked = selection.aggregate.name, selection.name, request.query_string, csv
+        if body := self.kept.recent(asked):
+            return respond(request, aged(body, stale_ms))
+        query = self._query(request)
         if query.range is not None or query.windows > WINDOWS_IN_TABLES:
             finals = await self._finals(selection, lines, query)
             if not finals and not lines():
                 raise _unknown(selection, about)
-            return respond(request, _of_finals(selection.aggregate, about, finals, csv, stale_ms))
-        found = lines()
-        if not found:
-            raise _unknown(selection, about)
-        version = "-".join(str(line.version) for line in found)
-        asked = selection.aggregate.name, selection.name, query, csv
-        body = self._bodies.get(asked)
-        if body is None or stale_ms is not None or body.tag != self._tag(version, csv):
-            cells = in_order(cell for line in found for cell in newest(line, query.sizes_ms, query.windows))
-            tag = self._tag(version, csv) if stale_ms is None else None
-            body = self._of_cells(selection.aggregate, about, cells, csv, stale_ms, tag)
-            _keep(self._bodies, asked, body, BODIES_KEPT_MAX)
-        return respond(request, body)
+            return respond(request, aged(_of_finals(selection.aggregate, about, finals, csv), stale_ms))
+        body = self._body_of_some(asked, selection, about, lines(), query, csv)
+        return respond(request, aged(body, stale_ms))
 
-    async def _list(self, aggregate: Aggregate, query: Query, csv: bool, stale_ms: int | None) -> Body:
-        """Return all assets or markets; who asks the same at the same time gets the same answer."""
-        asked = aggregate.name, query, csv, stale_ms is not None
-        async with self._listing:
-            made_at, body = self._lists.get(asked, (0.0, None))
-            tag = self._tag(str(self._board.version), csv) if stale_ms is None else None
-            fresh = time.monotonic() - made_at < LIST_SECONDS or (
-                tag is not None and body is not None and body.tag == tag
-            )
-            if body is None or not fresh:
-                cells = await self._newest_of_all(aggregate, query)
-                body = self._of_cells(aggregate, {}, cells, csv, stale_ms, tag)
-                _keep(self._lists, asked, (time.monotonic(), body), LISTS_KEPT_MAX)
+    def _body_of_some(
+        self,
+        asked: Hashable,
+        selection: Selection,
+        about: Mapping[str, str],
+        lines: list[Line],
+        query: Query,
+        csv: bool,
+    ) -> Body:
+        if not lines:
+            raise _unknown(selection, about)
+        tag, now = self._tag("-".join(str(line.version) for line in lines), csv), time.monotonic()
+        body = self.kept.unchanged(asked, tag)
+        if body is None:
+            cells = in_order(cell for line in lines for cell in newest(line, query.sizes_ms, query.windows))
+            body = self._of_cells(selection.aggregate, about, cells, csv, tag)
+            self.kept.keep(asked, body, now, time.monotonic() - now)
         return body
 
-    async def _newest_of_all(self, aggregate: Aggregate, query: Query) -> list[Cell]:
-        """Return the windows of a list in its order, encoded; a few at a time, so that nothing else has to wait."""
+    async def _list(self, asked: Hashable, aggregate: Aggregate, query: Query, csv: bool) -> Body:
+        """Return all assets or markets; who asks the same at the same time gets the same answer."""
+        async with self._listing:
+            tag, now = self._tag(str(self._board.version), csv), time.monotonic()
+            body = self.kept.recent(asked) or self.kept.unchanged(asked, tag)
+            if body is None:
+                cells, spent_seconds = await self._newest_of_all(aggregate, query)
+                since = time.monotonic()
+                body = self._of_cells(aggregate, {}, cells, csv, tag)
+                self.kept.keep(asked, body, now, spent_seconds + time.monotonic() - since)
+        return body
+
+    async def _newest_of_all(self, aggregate: Aggregate, query: Query) -> tuple[list[Cell], float]:
+        """Return the windows of a list in its order, encoded, and the seconds that took.
+
+        They are taken a few at a time, so that nothing else has to wait.
+        """
         by_order: dict[tuple[bool, int, int], list[Cell]] = {}
-        count = 0
+        count, spent_seconds, since = 0, 0.0, time.monotonic()
         for number, line in enumerate(self._board.lines(aggregate), 1):
             for cell in newest(line, query.sizes_ms, query.windows):
                 self._board.encoded(cell)
@@ -149,8 +152,11 @@ class Answers:
                     f"that is more than {WINDOWS_MAX} windows: name one asset or market, one window, or fewer windows"
                 )
             if number % LINES_AT_ONCE == 0:
+                spent_seconds += time.monotonic() - since
                 await asyncio.sleep(0)
-        return [cell for order in sorted(by_order) for cell in by_order[order]]
+                since = time.monotonic()
+        cells = [cell for order in sorted(by_order) for cell in by_order[order]]
+        return cells, spent_seconds + time.monotonic() - since
 
     def _of_cells(
         self,
@@ -158,13 +164,12 @@ class Answers:
         about: Mapping[str, str],
         cells: Iterable[Cell],
         csv: bool,
-        stale_ms: int | None,
-        tag: str | None,
+        tag: str,
     ) -> Body:
         windows = [self._board.encoded(cell) for cell in cells if not cell.gone]
         if csv:
             return Body(windows_as_csv(aggregate, (msgspec.json.decode(window) for window in windows)), csv, tag)
-        return Body(_json(about, windows, stale_ms), csv, tag)
+        return Body(_json(about, windows), csv, tag)
 
     def _tag(self, version: str, csv: bool) -> str:
         return f"{self._run}-{version}{'-csv' if csv else ''}"
@@ -190,9 +195,9 @@ class Answers:
         return [
             msgspec.json.decode(self._board.encoded(cell))
             for line in lines
-            for cell in line.cells.values()
-            if cell.window.size_ms in query.sizes_ms
-            and (query.range is None or query.range.holds(cell.window.start_ms))
+            for size_ms in query.sizes_ms
+            for cell in line.cells(size_ms)
+            if query.range is None or query.range.holds(cell.window.start_ms)
         ]
 
     def _query(self, request: web.Request, windows_max: int | None = None) -> Query:
@@ -200,22 +205,9 @@ class Answers:
         return parse_query(request.query.items(), self._sizes, _now_ms(), **most)
 
 
-def respond(request: web.Request, body: Body) -> web.Response:
-    """Return the answer, or 304 to whoever has it already."""
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept, Authorization"}
-    if body.tag is not None:
-        headers["ETag"] = f'"{body.tag}"'
-        if headers["ETag"] in request.headers.get("If-None-Match", ""):
-            return web.Response(status=304, headers=headers)
-    headers["Content-Type"] = "text/csv; charset=utf-8; header=present" if body.csv else "application/json"
-    return web.Response(body=body.content, headers=headers)
-
-
-def _of_finals(
-    aggregate: Aggregate, about: Mapping[str, str], finals: list[Final], csv: bool, stale_ms: int | None
-) -> Body:
-    content = windows_as_csv(aggregate, finals) if csv else _json(about, finals, stale_ms)
-    return Body(content, csv, _digest(content) if stale_ms is None else None)
+def _of_finals(aggregate: Aggregate, about: Mapping[str, str], finals: list[Final], csv: bool) -> Body:
+    content = windows_as_csv(aggregate, finals) if csv else _json(about, finals)
+    return Body(content, csv, _digest(content))
 
 
 def _merged(windows: list[Final], finals: list[Final]) -> list[Final]:
@@ -238,17 +230,8 @@ def _unknown(selection: Selection, about: Mapping[str, str]) -> UnknownError:
     return UnknownError(f"no {what} are known", about)
 
 
-def _json(about: Mapping[str, str], windows: list[Any], stale_ms: int | None) -> bytes:
-    stale = {} if stale_ms is None else {"stale_ms": stale_ms}
-    return msgspec.json.encode({**about, "windows": windows, **stale})
-
-
-def _keep(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any, count_max: int) -> None:
-    """Keep a value, and the last so many."""
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > count_max:
-        kept.popitem(last=False)
+def _json(about: Mapping[str, str], windows: list[Any]) -> bytes:
+    return msgspec.json.encode({**about, "windows": windows})
 
 
 def _csv(request: web.Request) -> bool:

@@ -1,15 +1,13 @@
 """The dashboard's files over HTTP: ours from this package, the charts' script from the installed plotly."""
 
 import importlib.util
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
-from faust.web.base import Request, Response, Web
-
-Handler = Callable[..., Awaitable[Response]]
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 FOLDER = Path(__file__).parent / "dashboard"
 CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -66,14 +64,14 @@ class _Asset:
         # Of the content: all files of a wheel bear the same time.
         return f'"{blake2b(self._content, digest_size=12).hexdigest()}"'
 
-    async def serve(self, web: Web, request: Request) -> Response:
+    async def serve(self, request: web.Request) -> web.Response:
         """Answer a GET; 304 to whoever has it already."""
-        headers: dict[str, Any] = {
+        headers = {
             "Cache-Control": self._cache,
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "ETag": self._etag,
         }
         if self._etag in request.headers.get("If-None-Match", ""):
-            return web.bytes(b"", status=304, headers=headers)
+            return web.Response(status=304, headers=headers)
         headers["Content-Type"] = f"{CONTENT_TYPES[self._file.suffix]}; charset=utf-8"
-        return web.bytes(self._content, headers=headers)
+        return web.Response(body=self._content, headers=headers)

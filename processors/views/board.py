@@ -4,6 +4,7 @@ Rows come in from wherever they were committed; what goes out is encoded once fo
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from processors.rows import WindowKey, decode_window, parse_window_key
 from processors.windows import WindowSize
 from schemas.channels import TRADES_PREFIX, TradeChannel, parse_channel
 
+_order = attrgetter("order")
+
 #: (raw topic, partition), as Kafka clients name one.
 Partition = tuple[str, int]
 Row = bytes
@@ -21,16 +24,11 @@ Row = bytes
 class Cell:
     """One window of one partition."""
 
-    __slots__ = ("_encoded", "line", "row", "window")
+    __slots__ = ("_encoded", "line", "order", "row", "window")
 
     def __init__(self, line: "Line", window: WindowKey, row: Row) -> None:
-        self.line, self.window, self.row = line, window, row
-        self._encoded: bytes | None = None
-
-    @property
-    def order(self) -> tuple[bool, int, int]:
-        """What answers are sorted by: open windows first, then the newest."""
-        return self.row.startswith(b"[true"), -self.window.start_ms, -self.window.size_ms
+        self.line, self.window = line, window
+        self.put(row)
 
     @property
     def gone(self) -> bool:
@@ -38,8 +36,10 @@ class Cell:
         return not self.row
 
     def put(self, row: Row) -> None:
-        """Take the row as it is now."""
-        self.row, self._encoded = row, None
+        """Take the row as it is now; `order` is what answers are sorted by: open windows first, then the newest."""
+        self.row = row
+        self.order = row.startswith(b"[true"), -self.window.start_ms, -self.window.size_ms
+        self._encoded: bytes | None = None
 
     def encoded(self, size_name: str) -> msgspec.Raw:
         """Return the window as JSON: see `window_object`."""
@@ -51,11 +51,27 @@ class Cell:
 class Line:
     """All windows of one asset or channel, in whichever partitions they stand."""
 
-    __slots__ = ("aggregate", "cells", "key", "version")
+    __slots__ = ("_by_size", "aggregate", "key", "version")
 
     def __init__(self, aggregate: str, key: str) -> None:
         self.aggregate, self.key, self.version = aggregate, key, 0
-        self.cells: dict[tuple[Partition, bytes], Cell] = {}
+        self._by_size: dict[int, dict[tuple[Partition, bytes], Cell]] = {}
+
+    def add(self, partition: Partition, key: bytes, cell: "Cell") -> None:
+        """Take in a window that a partition's row is about."""
+        self._by_size.setdefault(cell.window.size_ms, {})[partition, key] = cell
+
+    def drop(self, partition: Partition, key: bytes, cell: "Cell") -> bool:
+        """Leave a window out again; return whether it was the last."""
+        of_size = self._by_size[cell.window.size_ms]
+        del of_size[partition, key]
+        if not of_size:
+            del self._by_size[cell.window.size_ms]
+        return not self._by_size
+
+    def cells(self, size_ms: int) -> Iterable[Cell]:
+        """Return the windows of one length."""
+        return self._by_size.get(size_ms, {}).values()
 
 
 class Board:
@@ -94,8 +110,8 @@ class Board:
                     continue
             elif row is None:
                 cell.put(b"")
-                del cells[key], cell.line.cells[partition, key]
-                if not cell.line.cells:
+                del cells[key]
+                if cell.line.drop(partition, key, cell):
                     self._end(cell.line)
             else:
                 cell.put(row)
@@ -121,7 +137,8 @@ class Board:
                 self._facts[partition][key] = row
             return None
         line = self._lines[window.aggregate].get(window.key) or self._begin(window)
-        cell = self._cells[partition][key] = line.cells[partition, key] = Cell(line, window, row)
+        cell = self._cells[partition][key] = Cell(line, window, row)
+        line.add(partition, key, cell)
         return cell
 
     def _begin(self, window: WindowKey) -> Line:
@@ -181,11 +198,7 @@ class Board:
 
 def newest(line: Line, sizes_ms: Iterable[int], limit: int) -> list[Cell]:
     """Return at most `limit` windows of each size, open ones first, newest first."""
-    by_size: dict[int, list[Cell]] = {size_ms: [] for size_ms in sizes_ms}
-    for cell in line.cells.values():
-        if cell.window.size_ms in by_size:
-            by_size[cell.window.size_ms].append(cell)
-    shown = [cell for cells in by_size.values() for cell in sorted(cells, key=_order)[:limit]]
+    shown = [cell for size_ms in sizes_ms for cell in sorted(line.cells(size_ms), key=_order)[:limit]]
     return sorted(shown, key=_order)
 
 
@@ -198,10 +211,6 @@ def is_of_market(channel_name: str, exchange: str, symbol: str) -> bool:
     """Whether a channel's trades are of this market."""
     channel = parse_channel(channel_name)
     return isinstance(channel, TradeChannel) and (channel.exchange, channel.symbol) == (exchange, symbol)
-
-
-def _order(cell: Cell) -> tuple[bool, int, int]:
-    return cell.order
 
 
 def window_object(window: WindowKey, row: Row, size_name: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from processors.views.problems import RecoveringError
 ROWS_SECONDS_MAX = 3.0
 #: Rows may be as old as this before an answer says so.
 FRESH_MS_MAX = 2_000
+#: How often that is looked at.
+LOOK_SECONDS = 0.1
 
 
 class Group:
@@ -27,6 +29,8 @@ class Group:
         self.board = Board(settings.window_sizes)
         self.rows = GroupRows(engine, settings.bootstrap, self.board)
         self._engine = engine
+        self._stale_ms: int | None = None
+        self._looked_at = -LOOK_SECONDS
 
     async def complete(self) -> None:
         """Return once the board holds all partitions; raises RecoveringError where that takes too long."""
@@ -35,6 +39,12 @@ class Group:
 
     def stale_ms(self) -> int | None:
         """Return how old the oldest rows are; None where they are fresh, and no partition is being handed over."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at, self._stale_ms = now, self._stale_ms_now()
+        return self._stale_ms
+
+    def _stale_ms_now(self) -> int | None:
         now_ms, ready = round(time.time() * 1e3), self._engine.ready
         fresh_from_ms = now_ms - FRESH_MS_MAX
         if ready and all((known.as_of_ms or 0) >= fresh_from_ms for known in self.rows.freshness.values()):

@@ -1,12 +1,13 @@
-"""The worker's routes on Faust's web server."""
+"""The worker's routes on Faust's web server, which is aiohttp's.
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+They are given to aiohttp itself, past Faust's views, whose lookups and sensors every request would have to pay for.
+"""
+
 from typing import Any
 
-import faust
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from faust.web.base import BlueprintManager
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -23,14 +24,12 @@ from processors.views.metrics import worker_registry
 from processors.views.openapi import document
 from processors.views.parameters import no_parameters
 
-#: Takes a request, and what stands in its path.
-Handler = Callable[..., Awaitable[Any]]
-
 
 def add_routes(engine: Engine, settings: WorkerSettings) -> None:
     """Put the routes into the app, in place of Faust's own index and table pages."""
-    app, server = engine.app, engine.app.web
+    server: Any = engine.app.web
     server.blueprints = BlueprintManager()
+    application: web.Application = server.web_app
     views, assets = _Views(engine, settings), asset_pages()
     pages: dict[str, Handler] = {
         "/liquidations/": views.liquidations,
@@ -43,24 +42,15 @@ def add_routes(engine: Engine, settings: WorkerSettings) -> None:
         "/ready": views.ready,
         "/metrics": views.metrics,
         "/openapi.json": views.openapi,
-        **{path: partial(handler, server) for path, handler in assets.items()},
+        **assets,
     }
     for path, handler in pages.items():
-        _page(app, path, handler)
+        application.router.add_get(path, handler)
         if path.endswith("/") and path != "/":
-            _page(app, path.rstrip("/"), handler)
-    application: web.Application = server.web_app  # type: ignore[attr-defined]
+            application.router.add_get(path.rstrip("/"), handler)
     # The page itself holds no data: it asks for the token, and then the other routes.
     application.middlewares.append(guard(settings.web_token, {*assets, "/health", "/ready"}))
     application.on_shutdown.append(views.close)
-
-
-def _page(app: faust.App, path: str, handler: Handler) -> None:
-    async def view(self: Any, request: Any, **parameters: str) -> Any:
-        del self
-        return await handler(request, **parameters)
-
-    app.page(path, name=path)(view)
 
 
 class _Views:
@@ -70,9 +60,9 @@ class _Views:
         self._engine = engine
         self._registry = worker_registry(engine)
         self._group = Group(engine, settings)
-        self._events = EventStreams(self._group)
         self._history = FinalsHistory(settings.bootstrap, settings.topics)
         self._answers = Answers(self._group.board, self._history, settings.window_sizes)
+        self._events = EventStreams(self._group, opened=self._answers.kept.make_anew)
         described = document(settings.window_sizes, with_token=settings.web_token is not None)
         self._document = msgspec.json.encode(described)
 
@@ -90,19 +80,20 @@ class _Views:
         await self._group.complete()
         return await self._answers.of_all(request, LIQUIDATION_VOLUME, self._group.stale_ms())
 
-    async def liquidations_of_asset(self, request: web.Request, asset: str) -> web.Response:
+    async def liquidations_of_asset(self, request: web.Request) -> web.Response:
         """One asset."""
         await self._group.complete()
-        return await self._answers.of_asset(request, asset, self._group.stale_ms())
+        return await self._answers.of_asset(request, request.match_info["asset"], self._group.stale_ms())
 
     async def imbalance(self, request: web.Request) -> web.Response:
         """All markets."""
         await self._group.complete()
         return await self._answers.of_all(request, TRADE_IMBALANCE, self._group.stale_ms())
 
-    async def imbalance_of_market(self, request: web.Request, exchange: str, symbol: str) -> web.Response:
+    async def imbalance_of_market(self, request: web.Request) -> web.Response:
         """One market: all its channels, as two smallest volumes are never added together."""
         await self._group.complete()
+        exchange, symbol = request.match_info["exchange"], request.match_info["symbol"]
         return await self._answers.of_market(request, exchange, symbol, self._group.stale_ms())
 
     async def gaps(self, request: web.Request) -> web.Response:

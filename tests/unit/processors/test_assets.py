@@ -3,16 +3,14 @@
 import re
 
 from aiohttp.test_utils import make_mocked_request
-from faust.web.drivers.aiohttp import Web
 
 from processors.views.assets import CONTENT_SECURITY_POLICY, FOLDER, asset_pages
 
 PAGES = asset_pages()
-WEB = object.__new__(Web)  # makes responses, and needs no app for that
 
 
 async def served(path, **headers):
-    return await PAGES[path](WEB, make_mocked_request("GET", path, headers=headers))
+    return await PAGES[path](make_mocked_request("GET", path, headers=headers))
 
 
 def test_every_file_of_the_folder_is_served():
@@ -47,5 +45,5 @@ async def test_who_has_a_file_already_is_told_so():
     first = await served("/dashboard/dashboard.js")
     assert (first.status, first.headers["Cache-Control"]) == (200, "no-cache")
     again = await served("/dashboard/dashboard.js", **{"If-None-Match": first.headers["ETag"]})
-    assert (again.status, again.body) == (304, b"")
+    assert (again.status, again.body) == (304, None)
     assert (await served("/dashboard/dashboard.js", **{"If-None-Match": '"other"'})).status == 200

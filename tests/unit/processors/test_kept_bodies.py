@@ -1,0 +1,69 @@
+import pytest
+
+from processors.views import kept_bodies
+from processors.views.bodies import Body
+from processors.views.kept_bodies import BODIES_MAX, KEPT_SECONDS_MAX, KEPT_SECONDS_MIN, MAKING_SHARE_MAX, KeptBodies
+
+BODY = Body(b"{}", csv=False, tag="1")
+
+
+class Clock:
+    now = 1_000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(kept_bodies, "time", Clock())
+    return kept_bodies.time
+
+
+@pytest.mark.parametrize(
+    ("spent_seconds", "kept_seconds"),
+    [
+        (0.0, KEPT_SECONDS_MIN),
+        (0.3 * MAKING_SHARE_MAX, 0.3),
+        (9.0, KEPT_SECONDS_MAX),
+    ],
+)
+def test_an_answer_is_given_again_for_a_while_that_grows_with_what_it_took(clock, spent_seconds, kept_seconds):
+    kept = KeptBodies()
+    kept.keep("asked", BODY, clock.now, spent_seconds)
+    clock.now += kept_seconds - 0.001
+    assert kept.recent("asked") is BODY
+    assert kept.recent("other") is None
+    clock.now += 0.002
+    assert kept.recent("asked") is None
+
+
+def test_an_answer_that_would_be_the_same_lives_on(clock):
+    kept = KeptBodies()
+    kept.keep("asked", BODY, clock.now, 0.0)
+    clock.now += 60
+    assert kept.unchanged("asked", "2") is None
+    assert kept.unchanged("other", "1") is None
+    assert kept.recent("asked") is None
+    assert kept.unchanged("asked", "1") is BODY
+    assert kept.recent("asked") is BODY
+
+
+def test_who_has_begun_to_follow_gets_none_that_was_begun_before(clock):
+    kept = KeptBodies()
+    begun_at = clock.now
+    clock.now += 0.01
+    kept.make_anew()
+    kept.keep("asked", BODY, begun_at, 0.0)  # was being made meanwhile
+    assert kept.recent("asked") is None
+    clock.now += 0.01
+    kept.keep("asked", BODY, clock.now, 0.0)
+    assert kept.recent("asked") is BODY
+
+
+def test_those_that_were_made_longest_ago_are_dropped(clock):
+    kept = KeptBodies()
+    for number in range(BODIES_MAX + 1):
+        kept.keep(number, BODY, clock.now, 0.0)
+    assert kept.recent(0) is None
+    assert kept.recent(1) is BODY
