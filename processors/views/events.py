@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
@@ -13,15 +12,15 @@ from aiohttp.http import HttpVersion11
 from processors.aggregates import LIQUIDATION_VOLUME
 from processors.views import access
 from processors.views.board import Cell
+from processors.views.event_bytes import Piece, event, first_bytes
+from processors.views.event_pace import Pace
 from processors.views.group import Group
+from processors.views.parameters import takes_gzip
 from processors.views.problems import BadRequestError, BusyError
 
 log = structlog.get_logger(__name__)
 
 STREAMS_MAX = 500
-#: Between two looks at what has changed: as long as keeps the share of time that goes into sending, in these bounds.
-SENDING_SHARE_MAX = 0.05
-PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 0.2
 #: Windows in one event; what does not fit waits for the next, those first that have waited longest.
 WINDOWS_MAX = 1_000
 HEALTH_SECONDS = 1.0
@@ -33,33 +32,24 @@ HEADERS = {
     **access.HEADERS,
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
+    "Vary": "Accept-Encoding",
     "X-Accel-Buffering": "no",  # for proxies that would wait for more
 }
 
 
-def event(name: str, data: Any) -> bytes:
-    """Return one server-sent event."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
-
-
-def chunk(body: bytes) -> bytes:
-    """Return a piece of a body as HTTP's chunked encoding has it."""
-    return b"%x\r\n%s\r\n" % (len(body), body)
-
-
-_RESET = chunk(event("reset", {}))
+_RESET = Piece(event("reset", {}))
 
 
 class Stream:
     """One open stream; what is sent is written at once, or not at all."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, gzip: bool) -> None:
         self.over = asyncio.Event()
-        self._transport = transport
+        self._transport, self._gzip = transport, gzip
         self._behind_since: float | None = None
 
-    def send(self, piece: bytes, now: float) -> None:
-        """Write a chunk that was made for all streams, past aiohttp's writer, which would wait for a slow reader."""
+    def send(self, piece: Piece, now: float) -> None:
+        """Write a piece that was made for all streams, past aiohttp's writer, which would wait for a slow reader."""
         if self._transport.is_closing():
             self.over.set()
         elif self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
@@ -70,15 +60,18 @@ class Stream:
         else:
             if self._behind_since is not None:
                 self._behind_since = None
-                self._transport.write(_RESET)
-            self._transport.write(piece)
+                self._write(_RESET)
+            self._write(piece)
+
+    def _write(self, piece: Piece) -> None:
+        self._transport.write(piece.packed if self._gzip else piece.plain)
 
 
 class EventStreams:
-    """All open streams of this worker, and what is sent to them."""
+    """All open streams of this worker, and what is sent to them; each new one is told of by a call of `opened`."""
 
-    def __init__(self, group: Group) -> None:
-        self._group, self._board = group, group.board
+    def __init__(self, group: Group, opened: Callable[[], None]) -> None:
+        self._group, self._board, self._opened = group, group.board, opened
         self._streams: set[Stream] = set()
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
@@ -91,16 +84,20 @@ class EventStreams:
             raise BadRequestError("events are sent in chunks, which need HTTP/1.1")
         if len(self._streams) >= STREAMS_MAX or self._closed:
             raise BusyError(f"{STREAMS_MAX} event streams are open already", retry_after_seconds=5)
-        response = web.StreamResponse(headers=HEADERS)
+        gzip = takes_gzip(request.headers.get("Accept-Encoding", ""))
+        response = web.StreamResponse(headers={**HEADERS, "Content-Encoding": "gzip"} if gzip else HEADERS)
         response.enable_chunked_encoding()
         await response.prepare(request)
         hello = {"at_ms": round(time.time() * 1e3), "windows": list(self._board.sizes.values())}
-        await response.write(event("hello", hello))
+        # Too little to wait for the reader: nothing else happens before the stream is one of all.
+        await response.write(first_bytes(event("hello", hello), gzip))
         if request.transport is None:
             return response
-        stream = Stream(request.transport)
+        stream = Stream(request.transport, gzip)
         self._streams.add(stream)
+        self._opened()
         if self._sending is None:
+            self._board.note(True)
             self._sending = asyncio.create_task(self._send())
             self._sending.add_done_callback(self._stopped)
         try:
@@ -117,22 +114,21 @@ class EventStreams:
 
     async def _send(self) -> None:
         """Send what changes, for as long as there is anybody to send it to."""
-        self._board.note(True)
-        health_at = 0.0
+        health_at, pace = 0.0, Pace()
         while self._streams:
             self._group.rows.touch()
             now = time.monotonic()
-            pieces = []
+            events = b""
             changed = self._board.take_changed(WINDOWS_MAX)
             if changed:
-                pieces.append(chunk(event("windows", self._windows(changed))))
+                events += event("windows", self._windows(changed))
             if now - health_at >= HEALTH_SECONDS:
                 health_at = now
-                pieces.append(chunk(event("health", self._group.health())))
-            for stream in list(self._streams) if pieces else ():
-                stream.send(b"".join(pieces), now)
-            spent_seconds = time.monotonic() - now
-            await asyncio.sleep(min(max(spent_seconds / SENDING_SHARE_MAX, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX))
+                events += event("health", self._group.health())
+            piece = Piece(events)
+            for stream in list(self._streams) if events else ():
+                stream.send(piece, now)
+            await asyncio.sleep(pace.pause_seconds(now, time.monotonic(), more=len(changed) == WINDOWS_MAX))
 
     def _windows(self, changed: list[Cell]) -> Mapping[str, list[msgspec.Raw]]:
         found: dict[str, list[msgspec.Raw]] = {"liquidations": [], "imbalance": []}

@@ -78,6 +78,19 @@ def wants_csv(accept: str) -> bool:
     return weights["text/csv"] > weights["application/json"]
 
 
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether an `Accept-Encoding` header names gzip, which all browsers do.
+
+    >>> takes_gzip("deflate, gzip;q=0.5"), takes_gzip("gzip;q=0"), takes_gzip("*")
+    (True, False, False)
+    """
+    for part in accept_encoding[:1_000].split(","):
+        coding, *options = (text.strip().lower() for text in part.split(";"))
+        if coding == "gzip":
+            return all(_weight(option[2:]) > 0 for option in options if option.startswith("q="))
+    return False
+
+
 def _weight(text: str) -> float:
     try:
         return float(text)

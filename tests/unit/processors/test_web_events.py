@@ -1,6 +1,8 @@
 import json
+import zlib
 
-from processors.views.events import BEHIND_SECONDS_MAX, UNREAD_BYTES_MAX, Stream, chunk, event
+from processors.views.event_bytes import Piece, chunk, event, first_bytes
+from processors.views.events import BEHIND_SECONDS_MAX, UNREAD_BYTES_MAX, Stream
 
 
 class Transport:
@@ -38,26 +40,27 @@ def test_a_chunk_says_its_length_in_hexadecimal():
 
 def test_a_reader_that_is_far_behind_gets_nothing_until_it_has_read_and_then_a_reset():
     transport = Transport()
-    stream = Stream(transport)
-    stream.send(b"a" * (UNREAD_BYTES_MAX + 1), 1.0)
-    stream.send(b"b", 2.0)
-    stream.send(b"c", 3.0)
+    stream = Stream(transport, gzip=False)
+    stream.send(Piece(b"a" * (UNREAD_BYTES_MAX + 1)), 1.0)
+    stream.send(Piece(b"b"), 2.0)
+    stream.send(Piece(b"c"), 3.0)
     transport.read()
-    stream.send(b"d", 4.0)
-    stream.send(b"e", 5.0)
+    stream.send(Piece(b"d"), 4.0)
+    stream.send(Piece(b"e"), 5.0)
     transport.read()
-    assert transport.got.lstrip(b"a") == chunk(event("reset", {})) + b"de"
+    last = chunk(event("reset", {})) + chunk(b"d") + chunk(b"e")
+    assert transport.got.endswith(b"a\r\n" + last)
     assert not stream.over.is_set()
 
 
 def test_a_reader_that_does_not_read_for_long_is_dropped():
     transport = Transport()
-    stream = Stream(transport)
-    stream.send(b"a" * (UNREAD_BYTES_MAX + 1), 1.0)
-    stream.send(b"b", 2.0)
-    stream.send(b"b", 2.0 + BEHIND_SECONDS_MAX)
+    stream = Stream(transport, gzip=False)
+    stream.send(Piece(b"a" * (UNREAD_BYTES_MAX + 1)), 1.0)
+    stream.send(Piece(b"b"), 2.0)
+    stream.send(Piece(b"b"), 2.0 + BEHIND_SECONDS_MAX)
     assert not transport.closed
-    stream.send(b"b", 2.1 + BEHIND_SECONDS_MAX)
+    stream.send(Piece(b"b"), 2.1 + BEHIND_SECONDS_MAX)
     assert transport.closed
     assert stream.over.is_set()
 
@@ -65,7 +68,27 @@ def test_a_reader_that_does_not_read_for_long_is_dropped():
 def test_a_stream_whose_reader_has_gone_is_over():
     transport = Transport()
     transport.closed = True
-    stream = Stream(transport)
-    stream.send(b"a", 1.0)
+    stream = Stream(transport, gzip=False)
+    stream.send(Piece(b"a"), 1.0)
     assert stream.over.is_set()
     assert transport.unread == b""
+
+
+def test_the_same_packed_piece_fits_into_any_stream_and_can_be_read_as_soon_as_it_is_there():
+    health, windows = event("health", {"at_ms": 1}), event("windows", {"liquidations": [{"asset": "BTC"}] * 99})
+    pieces = {body: Piece(body) for body in (health, windows)}
+    for bodies in ([health, windows, windows], [windows, health]):
+        reader = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # gzip
+        assert reader.decompress(first_bytes(b"hello", gzip=True)) == b"hello"
+        for body in bodies:
+            length, packed = pieces[body].packed.split(b"\r\n", 1)
+            assert reader.decompress(packed[: int(length, 16)]) == body
+    assert len(pieces[windows].packed) < len(windows) / 10
+
+
+def test_a_stream_gets_what_it_takes():
+    plain, packed = Transport(), Transport()
+    piece = Piece(b"x" * 100)
+    Stream(plain, gzip=False).send(piece, 1.0)
+    Stream(packed, gzip=True).send(piece, 1.0)
+    assert (plain.unread, packed.unread) == (piece.plain, piece.packed)
