@@ -34,6 +34,7 @@ PROBE = "PROBE"
 PROBES_PER_SECOND = 20
 WARM_UP_SECONDS = 5
 SETTLE_SECONDS = 3
+LATE_MS = 500
 
 # Notes when the page first shows so many orders of the probes' asset in a minute, in words and in bars.
 WATCH = """() => {
@@ -109,7 +110,7 @@ async def page_metrics(session):
 
 
 def seen_after_ms(probes, seen):
-    """Return how many ms after it was sent each probe was shown: with the first state that held it."""
+    """Return when each probe was sent, UTC ms, and how many ms later a state that held it was shown first."""
     states = {}
     for key, at_ms in seen.items():
         minute, count = key.split()
@@ -120,7 +121,7 @@ def seen_after_ms(probes, seen):
             at_ms for count, at_ms in states.get(f"{minute // 60 % 24:02}:{minute % 60:02}", ()) if count >= number
         ]
         if shown:
-            took.append(min(shown) - sent_ms)
+            took.append((sent_ms, min(shown) - sent_ms))
     return took
 
 
@@ -159,7 +160,12 @@ async def measure(broker, args, folder):
         assert await running.stop() == 0, running.log.read_text()
     # The page goes on to the next minute with the clock: what came in the last moments of one need not be shown there.
     probes = [one for one in load.probes[first:last] if one[2] % 60_000 < 58_000]
-    figures = {name: percentiles(seen_after_ms(probes, seen[name])) for name in ("words", "bars")}
+    took = {name: seen_after_ms(probes, seen[name]) for name in ("words", "bars")}
+    figures = {name: percentiles([ms for _, ms in of]) for name, of in took.items()}
+    for name, of in took.items():
+        late = sorted(sent_ms % 60_000 for sent_ms, ms in of if ms > LATE_MS)
+        if late:
+            print(f"late in {name}: {len(late)}, sent {late[0] / 1e3:.1f} to {late[-1] / 1e3:.1f} s after the minute")
     assert all(one["count"] == len(probes) for one in figures.values()), (figures, len(probes))
     spent = {name: (after[name] - before[name]) / args.seconds for name in ("TaskDuration", "ScriptDuration")}
     heap = after["JSHeapUsedSize"] / 1e6
@@ -172,7 +178,7 @@ def main():
     parser.add_argument("--broker", help="host:port; an embedded Kafka without it")
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second")
     parser.add_argument("--markets", type=int, default=5_000)
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=60, help="a minute's turn is always among them")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
 

@@ -39,7 +39,7 @@ async def looked_at(web, args):
     """Have a process look at a worker; yields what it saw, once it has."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.benchmarks.web_load", web),
-        *("--streams", str(args.streams), "--requests", str(args.requests)),
+        *("--streams", str(args.streams), "--requests", str(args.requests), *(["--plain"] if args.plain else [])),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -171,9 +171,10 @@ def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--broker", help="host:port; without it an embedded Kafka runs for as long")
-    parser.add_argument("--frames", type=int, default=600_000, help="of the backlog")
+    parser.add_argument("--frames", type=int, default=2_000_000, help="of the backlog")
     parser.add_argument("--rounds", type=int, default=3, help="of the throughput; 0 for the wire alone")
     parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--plain", action="store_true", help="streams that are not compressed, as no browser asks for")
     parser.add_argument("--requests", type=float, default=500, help="a second")
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second, on the wire")
     parser.add_argument("--speed-up", type=int, default=1, help="event time against the clock, on the wire")

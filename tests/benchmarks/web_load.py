@@ -13,7 +13,10 @@ import sys
 import time
 from urllib.parse import urlsplit
 
+from processors.views.event_bytes import Piece, event
+
 CONNECTIONS = 20
+RESET = Piece(event("reset", {}))
 PATHS = (
     "/liquidations/BTC/",
     "/imbalance/Binance/BTCUSDT/",
@@ -25,17 +28,19 @@ PATHS = (
 
 
 class Stream(asyncio.Protocol):
-    """Reads a stream of events, and only counts it."""
+    """Reads a stream of events, as browsers ask for it, and only counts it."""
 
-    def __init__(self, path, seen):
-        self._request, self._seen = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode(), seen
+    def __init__(self, seen, plain):
+        coding = "" if plain else "Accept-Encoding: gzip\r\n"
+        self._request, self._seen = f"GET /events HTTP/1.1\r\nHost: bench\r\n{coding}\r\n".encode(), seen
+        self._reset = RESET.plain if plain else RESET.packed
 
     def connection_made(self, transport):
         transport.write(self._request)
 
     def data_received(self, data):
         self._seen["stream_bytes"] += len(data)
-        self._seen["resets"] += data.count(b"event: reset")
+        self._seen["resets"] += data.count(self._reset)
 
     def connection_lost(self, error):
         self._seen["streams_lost"] += 1
@@ -66,7 +71,7 @@ async def run(args):
     seen = {"stream_bytes": 0, "request_bytes": 0, "resets": 0, "streams_lost": 0}
     loop, took_ms, numbers = asyncio.get_running_loop(), [], iter(range(1 << 60))
     for _ in range(args.streams):
-        await loop.create_connection(lambda: Stream("/events", seen), *address)
+        await loop.create_connection(lambda: Stream(seen, args.plain), *address)
     pace = args.requests / CONNECTIONS
     asking = [
         asyncio.create_task(ask(address, numbers, pace, seen, took_ms)) for _ in range(CONNECTIONS if pace else 0)
@@ -94,6 +99,7 @@ def main():
     parser.add_argument("web")
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--requests", type=float, default=500)
+    parser.add_argument("--plain", action="store_true", help="ask for streams that are not compressed")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
 
 
