@@ -1,7 +1,6 @@
-"""Finished answers, given again for a moment: what is asked for often is made a few times a second. Pure."""
+"""Finished answers, given again for a moment: what is asked for often is made a few times a second."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ from processors.views.bodies import Body
 #: An answer is given again for as long as keeps the share of time that goes into making it, in these bounds.
 MAKING_SHARE_MAX = 0.02
 KEPT_SECONDS_MIN, KEPT_SECONDS_MAX = 0.1, 1.0
-BODIES_MAX = 256
+#: Of all that are kept: a list of thousands of windows is megabytes, and can be asked for in hundreds of ways.
+BODIES_MAX, BYTES_MAX = 256, 32 << 20
 
 
 @dataclass(slots=True)
@@ -26,7 +26,8 @@ class KeptBodies:
     """The answers that were asked for last, by what was asked."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._kept: dict[Hashable, _Kept] = {}  # those that were made longest ago first
+        self._bytes = 0
         self._from = 0.0
 
     def make_anew(self) -> None:
@@ -52,7 +53,13 @@ class KeptBodies:
     def keep(self, asked: Hashable, body: Body, begun_at: float, spent_seconds: float) -> None:
         """Keep an answer that was begun at that time, monotonic, and took so long to make."""
         seconds = min(max(spent_seconds / MAKING_SHARE_MAX, KEPT_SECONDS_MIN), KEPT_SECONDS_MAX)
+        self._drop(asked)
         self._kept[asked] = _Kept(body, begun_at, time.monotonic() + seconds)
-        self._kept.move_to_end(asked)
-        if len(self._kept) > BODIES_MAX:
-            self._kept.popitem(last=False)
+        self._bytes += len(body.content)
+        while len(self._kept) > BODIES_MAX or self._bytes > BYTES_MAX:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, asked: Hashable) -> None:
+        dropped = self._kept.pop(asked, None)
+        if dropped is not None:
+            self._bytes -= len(dropped.body.content)

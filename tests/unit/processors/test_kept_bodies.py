@@ -2,7 +2,14 @@ import pytest
 
 from processors.views import kept_bodies
 from processors.views.bodies import Body
-from processors.views.kept_bodies import BODIES_MAX, KEPT_SECONDS_MAX, KEPT_SECONDS_MIN, MAKING_SHARE_MAX, KeptBodies
+from processors.views.kept_bodies import (
+    BODIES_MAX,
+    BYTES_MAX,
+    KEPT_SECONDS_MAX,
+    KEPT_SECONDS_MIN,
+    MAKING_SHARE_MAX,
+    KeptBodies,
+)
 
 BODY = Body(b"{}", csv=False, tag="1")
 
@@ -67,3 +74,15 @@ def test_those_that_were_made_longest_ago_are_dropped(clock):
         kept.keep(number, BODY, clock.now, 0.0)
     assert kept.recent(0) is None
     assert kept.recent(1) is BODY
+
+
+def test_no_more_bytes_are_kept_than_are_allowed(clock):
+    kept, large = KeptBodies(), Body(bytes(BYTES_MAX // 2), csv=False, tag="1")
+    for _ in range(3):
+        kept.keep("again", large, clock.now, 0.0)
+    kept.keep("one more", large, clock.now, 0.0)
+    assert kept.recent("again") is large
+    kept.keep("too many", BODY, clock.now, 0.0)
+    assert kept.recent("again") is None
+    assert kept.recent("one more") is large
+    assert kept.recent("too many") is BODY
