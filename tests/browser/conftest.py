@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
 
-from tests.browser.scene import Market, market_scene
+from tests.browser.scene import HOSTILE_MARKETS, MARKETS, MINUTES, Market, market_scene
 from tests.integration.processes import Worker, worker
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -73,5 +73,12 @@ async def shown(broker: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
     """A worker that has read an hour of a market, and goes on hearing it."""
     folder = tmp_path_factory.mktemp("shown")
     async with market_scene(broker, "browser") as market, worker(broker, folder, market.prefix) as running:
-        await running.until("/liquidations/BTC/", lambda status, body: status == 200)
+        last = market.minute(MINUTES - 1)
+        for path, count in (("/liquidations/BTC/", 1), ("/imbalance/", len(MARKETS) + len(HOSTILE_MARKETS))):
+            await running.until(
+                f"{path}?windows=1",
+                lambda status, body, count=count: (
+                    status == 200 and [window["window_start"] for window in body["windows"]] == [last] * count
+                ),
+            )
         yield running, market

@@ -98,9 +98,13 @@ async def site(broker, tmp_path_factory):
         await running.until_ready()
         found = Site(running, topics, broker)
 
-        async def counted():
-            status, _, body = await asyncio.to_thread(found.ask, "/liquidations/?windows=1")
-            return status == 200 and len(json.loads(body)["windows"]) == 2 * (1 + len(HOSTILE))
+        async def newest(path):
+            status, _, body = await asyncio.to_thread(found.ask, f"{path}?windows=1&window=1m")
+            return [window["window_start"] for window in json.loads(body)["windows"]] if status == 200 else []
+
+        async def counted():  # of each partition what was written last: they are not read in step
+            liquidations, trades = await newest("/liquidations/"), await newest("/imbalance/Binance/BTCUSDT/")
+            return liquidations == [M] * (1 + len(HOSTILE)) and trades == [M, M]
 
         await eventually(counted)
         yield found
