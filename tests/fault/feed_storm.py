@@ -6,17 +6,11 @@ Prints a table and one line of JSON; exit status 0 if all was as it should be, 1
 """
 
 import argparse
-import asyncio
 import contextlib
-import dataclasses
-import logging
-import shutil
-import sys
-import tempfile
 from pathlib import Path
 
-from tests.fault import netns
 from tests.fault.brokers import Brokers, brokers
+from tests.fault.command import possible, run_and_tell
 from tests.fault.feed.check import Evidence
 from tests.fault.feed.report import FeedReport
 from tests.fault.feed.scene import FeedScene, judge, scene_of
@@ -30,7 +24,7 @@ async def feed_storm(
 ) -> tuple[FeedReport, Evidence]:
     """Run one storm, with its data and logs in `folder`; on a Kafka of its own if none is given."""
     report = FeedReport.of(settings)
-    settings = _possible(settings, report)
+    settings = possible(settings, report)
     async with contextlib.AsyncExitStack() as stack:
         namespaces = stack.enter_context(Namespaces(settings.producers)) if "netcut" in settings.blows else None
         host = namespaces.host if namespaces else "127.0.0.1"
@@ -39,15 +33,6 @@ async def feed_storm(
         await _blow(scene, report)
         evidence = await judge(scene, report)
     return report, evidence
-
-
-def _possible(settings: FeedStormSettings, report: FeedReport) -> FeedStormSettings:
-    """Leave out the blows that cannot be dealt here, and say so."""
-    why = netns.why_impossible() if "netcut" in settings.blows else None
-    if why is None:
-        return settings
-    report.left_out.append(f"netcut: {why}")
-    return dataclasses.replace(settings, blows=tuple(blow for blow in settings.blows if blow != "netcut"))
 
 
 async def _blow(scene: FeedScene, report: FeedReport) -> None:
@@ -64,23 +49,12 @@ async def _blow(scene: FeedScene, report: FeedReport) -> None:
 def main() -> None:
     """Run a storm from the command line."""
     settings = _arguments()
-    folder = settings.keep or Path(tempfile.mkdtemp(prefix="feed-storm-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    # What our own clients say of brokers that are down is no news here.
-    logging.basicConfig(filename=folder / "storm.log", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    try:
-        report, _ = asyncio.run(feed_storm(settings, folder))
-    except BaseException:
-        print(f"the storm itself failed; data and logs are in {folder}", file=sys.stderr)
-        raise
-    (folder / "blows.log").write_text(report.story())
-    print(report.table())
-    if report.passed and settings.keep is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        print(f"  data and logs  {folder}")
-    print(report.line())
-    sys.exit(0 if report.passed else 1)
+
+    async def run(folder: Path) -> FeedReport:
+        report, _ = await feed_storm(settings, folder)
+        return report
+
+    run_and_tell("feed-storm", settings.keep, run)
 
 
 def _arguments() -> FeedStormSettings:

@@ -4,7 +4,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Self
 
 from tests.fault.settings import StormSettings
@@ -13,8 +13,44 @@ PROBLEMS_SHOWN_MAX = 20
 CHARACTERS_SHOWN_MAX = 400
 
 
+class Outcome:
+    """What is the same of all storms' reports."""
+
+    left_out: list[str]
+    told: list[str]  # each blow, as it fell
+    problems: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all was as it should be."""
+        return not self.problems
+
+    def line(self) -> str:
+        """Return it as one line of JSON."""
+        values = {"passed": self.passed, **vars(self)}
+        del values["told"]
+        values["problem_count"] = len(self.problems)
+        values["problems"] = [problem[:CHARACTERS_SHOWN_MAX] for problem in self.problems[:PROBLEMS_SHOWN_MAX]]
+        return json.dumps(values)
+
+    def story(self) -> str:
+        """Return what happened when, for whoever looks for the reason of something."""
+        return "\n".join([*self.told, *self.problems, ""])
+
+    def shown(self) -> Sequence[tuple[str, str]]:
+        """Return what the table shows below the result, each with its name."""
+        raise NotImplementedError
+
+    def table(self) -> str:
+        """Return it as lines to read."""
+        result = "passed" if self.passed else f"FAILED: {len(self.problems)} problems"
+        lines = [f"  {name:<14} {text}" for name, text in (("result", result), *self.shown())]
+        lines += [f"  ! {problem[:CHARACTERS_SHOWN_MAX]}" for problem in self.problems[:PROBLEMS_SHOWN_MAX]]
+        return "\n".join(lines)
+
+
 @dataclass
-class Report:
+class Report(Outcome):
     """One storm, over."""
 
     seed: int
@@ -46,27 +82,12 @@ class Report:
             *(settings.membership, settings.nodes, settings.fencing),
         )
 
-    @property
-    def passed(self) -> bool:
-        return not self.problems
-
-    def line(self) -> str:
-        """Return it as one line of JSON."""
-        values = {"passed": self.passed, **{f.name: getattr(self, f.name) for f in fields(self)}}
-        del values["told"]
-        values["problem_count"] = len(self.problems)
-        values["problems"] = [problem[:CHARACTERS_SHOWN_MAX] for problem in self.problems[:PROBLEMS_SHOWN_MAX]]
-        values["resumes_seconds"] = [round(s, 2) for s in self.resumes_seconds]
-        return json.dumps(values)
-
     def story(self) -> str:
         """Return what happened when, for whoever looks for the reason of something."""
         return "\n".join([*self.told, *(f"no results for {gap}" for gap in self.gaps), ""])
 
-    def table(self) -> str:
-        """Return it as lines to read."""
-        shown = [
-            ("result", "passed" if self.passed else f"FAILED: {len(self.problems)} problems"),
+    def shown(self) -> Sequence[tuple[str, str]]:
+        return [
             ("seed", str(self.seed)),
             ("length", f"{self.seconds:.0f} s, and {self.settle_seconds:.1f} s until all was processed"),
             ("workers", f"{self.workers}, {self.membership} members, {self.nodes} broker(s)"),
@@ -80,9 +101,6 @@ class Report:
             ("longest gap", f"{self.longest_gap_seconds:.1f} s without a result of some partition"),
             ("after kill -9", f"{spread(self.resumes_seconds)} until results flowed again"),
         ]
-        lines = [f"  {name:<14} {text}" for name, text in shown]
-        lines += [f"  ! {problem[:CHARACTERS_SHOWN_MAX]}" for problem in self.problems[:PROBLEMS_SHOWN_MAX]]
-        return "\n".join(lines)
 
 
 def spread(seconds: Sequence[float]) -> str:

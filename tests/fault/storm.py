@@ -8,16 +8,11 @@ Prints a table and one line of JSON; exit status 0 if all was exact, 1 if not.
 import argparse
 import asyncio
 import contextlib
-import dataclasses
-import logging
-import shutil
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-from tests.fault import netns
 from tests.fault.brokers import Brokers, brokers
+from tests.fault.command import possible, run_and_tell
 from tests.fault.netns import Namespaces
 from tests.fault.plan import plan
 from tests.fault.report import Report
@@ -28,7 +23,7 @@ from tests.fault.settings import BLOWS, MEMBERSHIPS, SLOTS_MAX, StormSettings
 async def storm(settings: StormSettings, folder: Path, given: "Brokers | None" = None) -> Report:
     """Run one storm, with its data and logs in `folder`; on a Kafka of its own if none is given."""
     report = Report.of(settings)
-    settings = _possible(settings, report)
+    settings = possible(settings, report)
     async with contextlib.AsyncExitStack() as stack:
         namespaces = stack.enter_context(Namespaces(SLOTS_MAX)) if "netcut" in settings.blows else None
         host = namespaces.host if namespaces else "127.0.0.1"
@@ -37,15 +32,6 @@ async def storm(settings: StormSettings, folder: Path, given: "Brokers | None" =
         await _blow(scene, report)
         await judge_all(scene, report)
     return report
-
-
-def _possible(settings: StormSettings, report: Report) -> StormSettings:
-    """Leave out the blows that cannot be dealt here, and say so."""
-    why = netns.why_impossible() if "netcut" in settings.blows else None
-    if why is None:
-        return settings
-    report.left_out.append(f"netcut: {why}")
-    return dataclasses.replace(settings, blows=tuple(blow for blow in settings.blows if blow != "netcut"))
 
 
 async def _blow(scene: Scene, report: Report) -> None:
@@ -70,29 +56,13 @@ async def _resumed(scene: Scene, report: Report) -> None:
         if seconds is None:
             report.not_resumed += 1
         else:
-            report.resumes_seconds.append(seconds)
+            report.resumes_seconds.append(round(seconds, 2))
 
 
 def main() -> None:
     """Run a storm from the command line."""
     settings = _arguments()
-    folder = settings.keep or Path(tempfile.mkdtemp(prefix="storm-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    # What our own clients say of brokers that are down is no news here.
-    logging.basicConfig(filename=folder / "storm.log", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    try:
-        report = asyncio.run(storm(settings, folder))
-    except BaseException:
-        print(f"the storm itself failed; data and logs are in {folder}", file=sys.stderr)
-        raise
-    (folder / "blows.log").write_text(report.story())
-    print(report.table())
-    if report.passed and settings.keep is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        print(f"  data and logs  {folder}")
-    print(report.line())
-    sys.exit(0 if report.passed else 1)
+    run_and_tell("storm", settings.keep, lambda folder: storm(settings, folder))
 
 
 def _arguments() -> StormSettings:

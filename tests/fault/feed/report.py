@@ -1,16 +1,16 @@
 """What a feed storm tells: one JSON line for machines, a table for people. Pure."""
 
-import json
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 from tests.fault.feed.settings import FeedStormSettings
-from tests.fault.report import CHARACTERS_SHOWN_MAX, PROBLEMS_SHOWN_MAX, counted
+from tests.fault.report import Outcome, counted
 
 
 @dataclass
-class FeedReport:
+class FeedReport(Outcome):
     """One feed storm, over."""
 
     seed: int
@@ -32,26 +32,8 @@ class FeedReport:
         lacks = [f"the producer's {lack}" for lack in settings.lacks]
         return cls(settings.seed, settings.seconds, settings.producers, settings.redundant, lacks)
 
-    @property
-    def passed(self) -> bool:
-        return not self.problems
-
-    def line(self) -> str:
-        """Return it as one line of JSON."""
-        values = {"passed": self.passed, **{f.name: getattr(self, f.name) for f in fields(self)}}
-        del values["told"]
-        values["problem_count"] = len(self.problems)
-        values["problems"] = [problem[:CHARACTERS_SHOWN_MAX] for problem in self.problems[:PROBLEMS_SHOWN_MAX]]
-        return json.dumps(values)
-
-    def story(self) -> str:
-        """Return what happened when, for whoever looks for the reason of something."""
-        return "\n".join([*self.told, *self.problems, ""])
-
-    def table(self) -> str:
-        """Return it as lines to read."""
-        shown = [
-            ("result", "passed" if self.passed else f"FAILED: {len(self.problems)} problems"),
+    def shown(self) -> Sequence[tuple[str, str]]:
+        return [
             ("seed", str(self.seed)),
             ("length", f"{self.seconds:.0f} s"),
             ("producers", f"{self.producers}, {'a redundant group' if self.redundant else 'no group'}"),
@@ -62,6 +44,3 @@ class FeedReport:
             ("exits", counted(self.exits)),
             ("memory", f"{self.peak_mib:.0f} MiB at most"),
         ]
-        lines = [f"  {name:<14} {text}" for name, text in shown]
-        lines += [f"  ! {problem[:CHARACTERS_SHOWN_MAX]}" for problem in self.problems[:PROBLEMS_SHOWN_MAX]]
-        return "\n".join(lines)
