@@ -42,14 +42,14 @@ class Answers:
         """All assets or markets."""
         csv = _csv(request)
         asked = aggregate.name, request.query_string, csv
-        if body := self.kept.recent(asked):
+        if body := self.kept.recent(asked, behind=stale_ms is not None):
             return respond(request, aged(body, stale_ms))
         query = self._query(request, WINDOWS_IN_TABLES)
         if query.range is not None:
             everyone = Selection(aggregate, (), bool)  # no final is without a key
             finals = await self._finals(everyone, lambda: self._board.lines(aggregate), query)
             return respond(request, aged(_of_finals(aggregate, {}, finals, csv), stale_ms))
-        return respond(request, aged(await self._list(asked, aggregate, query, csv), stale_ms))
+        return respond(request, aged(await self._list(asked, aggregate, query, csv, stale_ms), stale_ms))
 
     async def of_asset(self, request: web.Request, asset: str, stale_ms: int | None) -> web.Response:
         """One asset's liquidations."""
@@ -93,7 +93,7 @@ class Answers:
     ) -> web.Response:
         csv = _csv(request)
         asked = selection.aggregate.name, selection.name, request.query_string, csv
-        if body := self.kept.recent(asked):
+        if body := self.kept.recent(asked, behind=stale_ms is not None):
             return respond(request, aged(body, stale_ms))
         query = self._query(request)
         if query.range is not None or query.windows > WINDOWS_IN_TABLES:
@@ -123,11 +123,11 @@ class Answers:
             self.kept.keep(asked, body, now, time.monotonic() - now)
         return body
 
-    async def _list(self, asked: Hashable, aggregate: Aggregate, query: Query, csv: bool) -> Body:
+    async def _list(self, asked: Hashable, aggregate: Aggregate, query: Query, csv: bool, stale_ms: int | None) -> Body:
         """Return all assets or markets; who asks the same at the same time gets the same answer."""
         async with self._listing:
             tag, now = self._tag(str(self._board.version), csv), time.monotonic()
-            body = self.kept.recent(asked) or self.kept.unchanged(asked, tag)
+            body = self.kept.recent(asked, behind=stale_ms is not None) or self.kept.unchanged(asked, tag)
             if body is None:
                 cells, spent_seconds = await self._newest_of_all(aggregate, query)
                 since = time.monotonic()

@@ -3,10 +3,10 @@ import pytest
 from processors.views import kept_bodies
 from processors.views.bodies import Body
 from processors.views.kept_bodies import (
+    BEHIND_SECONDS,
     BODIES_MAX,
     BYTES_MAX,
     KEPT_SECONDS_MAX,
-    KEPT_SECONDS_MIN,
     MAKING_SHARE_MAX,
     KeptBodies,
 )
@@ -28,21 +28,22 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("spent_seconds", "kept_seconds"),
+    ("spent_seconds", "behind", "kept_seconds"),
     [
-        (0.0, KEPT_SECONDS_MIN),
-        (0.3 * MAKING_SHARE_MAX, 0.3),
-        (9.0, KEPT_SECONDS_MAX),
+        (0.3 * MAKING_SHARE_MAX, False, 0.3),
+        (9.0, False, KEPT_SECONDS_MAX),
+        (0.001 * MAKING_SHARE_MAX, True, BEHIND_SECONDS),
+        (0.3 * MAKING_SHARE_MAX, True, 0.3),
     ],
 )
-def test_an_answer_is_given_again_for_a_while_that_grows_with_what_it_took(clock, spent_seconds, kept_seconds):
+def test_an_answer_is_given_again_for_a_while_that_grows_with_what_it_took(clock, spent_seconds, behind, kept_seconds):
     kept = KeptBodies()
     kept.keep("asked", BODY, clock.now, spent_seconds)
     clock.now += kept_seconds - 0.001
-    assert kept.recent("asked") is BODY
-    assert kept.recent("other") is None
+    assert kept.recent("asked", behind) is BODY
+    assert kept.recent("other", behind) is None
     clock.now += 0.002
-    assert kept.recent("asked") is None
+    assert kept.recent("asked", behind) is None
 
 
 def test_an_answer_that_would_be_the_same_lives_on(clock):
@@ -51,9 +52,9 @@ def test_an_answer_that_would_be_the_same_lives_on(clock):
     clock.now += 60
     assert kept.unchanged("asked", "2") is None
     assert kept.unchanged("other", "1") is None
-    assert kept.recent("asked") is None
+    assert kept.recent("asked", behind=True) is None
     assert kept.unchanged("asked", "1") is BODY
-    assert kept.recent("asked") is BODY
+    assert kept.recent("asked", behind=True) is BODY
 
 
 def test_who_has_begun_to_follow_gets_none_that_was_begun_before(clock):
@@ -62,18 +63,18 @@ def test_who_has_begun_to_follow_gets_none_that_was_begun_before(clock):
     clock.now += 0.01
     kept.make_anew()
     kept.keep("asked", BODY, begun_at, 0.0)  # was being made meanwhile
-    assert kept.recent("asked") is None
+    assert kept.recent("asked", behind=True) is None
     clock.now += 0.01
     kept.keep("asked", BODY, clock.now, 0.0)
-    assert kept.recent("asked") is BODY
+    assert kept.recent("asked", behind=True) is BODY
 
 
 def test_those_that_were_made_longest_ago_are_dropped(clock):
     kept = KeptBodies()
     for number in range(BODIES_MAX + 1):
         kept.keep(number, BODY, clock.now, 0.0)
-    assert kept.recent(0) is None
-    assert kept.recent(1) is BODY
+    assert kept.recent(0, behind=True) is None
+    assert kept.recent(1, behind=True) is BODY
 
 
 def test_no_more_bytes_are_kept_than_are_allowed(clock):
@@ -81,8 +82,8 @@ def test_no_more_bytes_are_kept_than_are_allowed(clock):
     for _ in range(3):
         kept.keep("again", large, clock.now, 0.0)
     kept.keep("one more", large, clock.now, 0.0)
-    assert kept.recent("again") is large
+    assert kept.recent("again", behind=True) is large
     kept.keep("too many", BODY, clock.now, 0.0)
-    assert kept.recent("again") is None
-    assert kept.recent("one more") is large
-    assert kept.recent("too many") is BODY
+    assert kept.recent("again", behind=True) is None
+    assert kept.recent("one more", behind=True) is large
+    assert kept.recent("too many", behind=True) is BODY
