@@ -24,6 +24,8 @@ STREAMS_MAX = 500
 #: Windows in one event; what does not fit waits for the next, those first that have waited longest.
 WINDOWS_MAX = 1_000
 HEALTH_SECONDS = 1.0
+#: A new stream gets the health at once, this old at most, as many may come at the same time.
+HEALTH_AGE_SECONDS_MAX = 0.1
 #: What may wait for a slow reader. One that is further behind gets nothing until it has read that, and then a `reset`.
 UNREAD_BYTES_MAX = 1 << 20
 BEHIND_SECONDS_MAX = 30.0
@@ -75,6 +77,7 @@ class EventStreams:
         self._streams: set[Stream] = set()
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
+        self._health, self._health_at = b"", -HEALTH_AGE_SECONDS_MAX
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for events; returns when the reader is gone."""
@@ -96,6 +99,9 @@ class EventStreams:
         stream = Stream(request.transport, gzip)
         self._streams.add(stream)
         self._opened()
+        self._group.rows.touch()
+        now = time.monotonic()
+        stream.send(Piece(self._health_event(now)), now)
         if self._sending is None:
             self._board.note(True)
             self._sending = asyncio.create_task(self._send())
@@ -114,7 +120,7 @@ class EventStreams:
 
     async def _send(self) -> None:
         """Send what changes, for as long as there is anybody to send it to."""
-        health_at, pace = 0.0, Pace()
+        health_at, pace = time.monotonic(), Pace()
         while self._streams:
             self._group.rows.touch()
             now = time.monotonic()
@@ -124,11 +130,16 @@ class EventStreams:
                 events += event("windows", self._windows(changed))
             if now - health_at >= HEALTH_SECONDS:
                 health_at = now
-                events += event("health", self._group.health())
+                events += self._health_event(now)
             piece = Piece(events)
             for stream in list(self._streams) if events else ():
                 stream.send(piece, now)
             await asyncio.sleep(pace.pause_seconds(now, time.monotonic(), more=len(changed) == WINDOWS_MAX))
+
+    def _health_event(self, now: float) -> bytes:
+        if now - self._health_at >= HEALTH_AGE_SECONDS_MAX:
+            self._health_at, self._health = now, event("health", self._group.health())
+        return self._health
 
     def _windows(self, changed: list[Cell]) -> Mapping[str, list[msgspec.Raw]]:
         found: dict[str, list[msgspec.Raw]] = {"liquidations": [], "imbalance": []}

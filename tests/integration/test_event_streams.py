@@ -65,6 +65,7 @@ async def test_what_changes_from_the_hello_on_is_told_compressed_or_not(site, co
         stream = events(response)
         assert (await anext(stream))[0] == "hello"
         assert opened == [1]
+        assert await anext(stream) == ("health", group.health())  # at once, though others got it a moment ago
         group.add("BTC", "ETH")
         async with asyncio.timeout(5):
             told = await anext(data async for name, data in stream if name == "windows")
