@@ -9,14 +9,10 @@ Probes are liquidations of an asset of its own, which the page is set to chart; 
 it shows. All clocks are this machine's.
 """
 
-import argparse
 import asyncio
-import json
 import random
-import tempfile
 import time
 import uuid
-from pathlib import Path
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -26,6 +22,7 @@ from schemas.channels import LIQUIDATIONS
 from schemas.topics import Topics
 from tests.benchmarks import loading
 from tests.benchmarks.brokers import given_or_embedded
+from tests.benchmarks.command import in_a_folder, options, save
 from tests.benchmarks.latency import percentiles
 from tests.browser.conftest import CHROMIUM
 from tests.integration.processes import worker
@@ -174,20 +171,17 @@ async def measure(broker, args, folder):
 
 def main():
     """Measure, print, and write a report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", help="host:port; an embedded Kafka without it")
+    parser = options(__doc__)
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second")
     parser.add_argument("--markets", type=int, default=5_000)
     parser.add_argument("--seconds", type=int, default=60, help="a minute's turn is always among them")
-    parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
 
-    async def run():
-        with tempfile.TemporaryDirectory() as folder:
-            async with given_or_embedded(args.broker, Path(folder)) as broker:
-                return await measure(broker, args, Path(folder))
+    async def run(args, folder):
+        async with given_or_embedded(args.broker, folder) as broker:
+            return await measure(broker, args, folder)
 
-    figures = asyncio.run(run())
+    figures = in_a_folder(run, args)
     for name in ("words", "bars"):
         told = ", ".join(f"{key} {figures[name][key]:.0f} ms" for key in ("p50", "p90", "p99", "max"))
         print(f"visible in {name}: {told}, of {figures[name]['count']} probes")
@@ -198,9 +192,7 @@ def main():
         end="",
     )
     print(f"{figures['heap_mb']:.0f} MB of script's heap")
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"settings": vars(args), **figures}, indent=2, default=str))
+    save({"settings": vars(args), **figures}, args.json)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ However many channels there are, each has ten frames in a window.
 
 import argparse
 import asyncio
-import json
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.benchmarks.command import save
 from tests.benchmarks.memory import memory_over
 from tests.benchmarks.stages import STAGES, pass_through, timings
 from tests.benchmarks.streams import FRAMES_A_WINDOW, Shape, fetched, shaped
@@ -112,9 +112,7 @@ def main() -> None:
     else:
         as_in_a_worker()
         report = pure(given.rounds)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(report, indent=1) + "\n")
+    save(report, given.json)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,11 @@ Event time runs 60 times as fast as the clock, so that 1-minute windows close ev
 `--speed-up 1` it runs as it does in life, which is how to ask for the CPU.
 """
 
-import argparse
 import asyncio
-import json
 import os
 import random
 import statistics
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +30,7 @@ from schemas.channels import LIQUIDATIONS
 from schemas.topics import Topics, TopicSpec
 from tests.benchmarks import loading
 from tests.benchmarks.brokers import given_or_embedded
+from tests.benchmarks.command import in_a_folder, options, save
 from tests.benchmarks.side_by_side.frames import frames
 from tests.integration.processes import worker
 
@@ -231,20 +229,15 @@ def show(name, figures):
 
 def main():
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", help="host:port; without it an embedded Kafka runs for as long")
+    parser = options(__doc__)
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second")
     parser.add_argument("--speed-up", type=int, default=60, help="event time against the clock")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--probes", type=int, default=200)
     parser.add_argument("--kafka-streams", action="store_true", help="measure that peer too; needs mvn and a JDK 17")
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(args, Path(folder)))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"rate": args.rate, "speed_up": args.speed_up, **found}))
+    found = in_a_folder(measure, args)
+    save({"rate": args.rate, "speed_up": args.speed_up, **found}, args.json)
 
 
 if __name__ == "__main__":

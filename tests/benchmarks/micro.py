@@ -6,13 +6,13 @@ All is CPU time, of the bench's own frames, as objects that aiokafka unpacked.
 """
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from processors.frames import decode_plain_frame
 from processors.pipeline import PartitionPipeline
 from tests.benchmarks.bare_loop import fold
+from tests.benchmarks.command import save
 from tests.benchmarks.stages import encode_batches, pass_through, pipeline, timings
 from tests.benchmarks.streams import Shape, fetched, of_the_feed, shaped
 from tests.benchmarks.timing import Timing, as_in_a_worker, take_time
@@ -80,11 +80,9 @@ def main() -> None:
         print(f"| {name} | {timing.best_us:.2f} | {timing.median_us:.2f} |")
     ratio = found["decode and fold (process), a frame"].best_us / found["bare loop, a frame"].best_us
     print(f"\nThe pipeline takes {ratio:.2f} times the bare loop.")
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        report = {"frames": given.frames, "rounds": given.rounds, "pipeline_to_bare": ratio}
-        report["us"] = {name: asdict(timing) for name, timing in found.items()}
-        given.json.write_text(json.dumps(report, indent=1) + "\n")
+    report = {"frames": given.frames, "rounds": given.rounds, "pipeline_to_bare": ratio}
+    report["us"] = {name: asdict(timing) for name, timing in found.items()}
+    save(report, given.json)
 
 
 if __name__ == "__main__":

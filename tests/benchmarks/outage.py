@@ -33,6 +33,7 @@ from producer.stats import Stats
 from sandbox.kafka import EmbeddedKafka, KafkaSettings
 from sandbox.ports import free_port
 from sandbox.simulate.server import FeedSettings, SimulatedFeed
+from tests.benchmarks.command import save
 from tests.integration.processes import environment
 
 CHANNELS = ("liquidationOrders", "futures_trades@Binance_BTCUSDT@10000", "futures_trades@OKX_BTC-USDT-SWAP@10000")
@@ -166,9 +167,7 @@ def main() -> None:
         print(json.dumps(figures), flush=True)
         figures |= asyncio.run(outage(Path(folder), given.rate, given.seconds))
     print(json.dumps(figures, indent=2))
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(figures, indent=2))
+    save(figures, given.json)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,16 @@ delay        from receiving a frame to its acknowledgement, as the producer's ow
 memory       of the producer's process
 """
 
-import argparse
 import asyncio
 import json
 import random
 import statistics
 import sys
-import tempfile
 import time
 import urllib.request
 import uuid
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -33,6 +30,7 @@ from sandbox.ports import free_port
 from schemas.topics import TopicSpec
 from tests.benchmarks import latency
 from tests.benchmarks.brokers import given_or_embedded
+from tests.benchmarks.command import in_a_folder, options, save
 from tests.benchmarks.memory import rss_mb
 from tests.benchmarks.side_by_side.frames import frames
 from tests.integration.processes import environment
@@ -279,19 +277,14 @@ async def measure(args, folder):
 
 def main():
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", help="host:port; without it an embedded Kafka runs for as long")
+    parser = options(__doc__)
     parser.add_argument("--frames", type=int, default=300_000, help="in each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second, when steady")
     parser.add_argument("--minutes", type=float, default=1)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(args, Path(folder)))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    found = in_a_folder(measure, args)
+    save(found, args.json)
 
 
 if __name__ == "__main__":

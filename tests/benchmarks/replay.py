@@ -15,7 +15,6 @@ fetch to the last record.
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import re
 import statistics
@@ -43,6 +42,7 @@ from schemas.topics import Topics
 from schemas.untrusted_json import UNDECODABLE
 from tests.benchmarks import loading
 from tests.benchmarks.brokers import given_or_embedded
+from tests.benchmarks.command import save
 from tests.benchmarks.streams import of_the_feed
 
 
@@ -166,9 +166,7 @@ def report(rounds, path):
         figure["of_bare"] = round(figure["frames_per_s"] / base, 3)
         table.add_row(way, f"{figure['frames_per_s']:,}", f"{figure['of_bare']:.2f}", str(figure["rss_mib_max"]))
     Console().print(table)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=1) + "\n")
+    save(figures, path)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,13 @@ throughput   a worker takes up the same backlog again and again, under a new app
 on the wire  from sending a record to the broker to its window in the events of a stream, at 1,000 frames a second
 """
 
-import argparse
 import asyncio
 import json
 import statistics
 import sys
-import tempfile
 import time
 import uuid
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +22,7 @@ from schemas.channels import LIQUIDATIONS
 from schemas.topics import Topics
 from tests.benchmarks import loading
 from tests.benchmarks.brokers import given_or_embedded
+from tests.benchmarks.command import in_a_folder, options, save
 from tests.benchmarks.latency import WARM_UP_SECONDS, fed, percentiles
 from tests.benchmarks.scrape import scrape
 from tests.benchmarks.streams import of_the_feed
@@ -169,8 +167,7 @@ async def measure(args, folder):
 
 def main():
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", help="host:port; without it an embedded Kafka runs for as long")
+    parser = options(__doc__)
     parser.add_argument("--frames", type=int, default=2_000_000, help="of the backlog")
     parser.add_argument("--rounds", type=int, default=3, help="of the throughput; 0 for the wire alone")
     parser.add_argument("--streams", type=int, default=200)
@@ -179,13 +176,9 @@ def main():
     parser.add_argument("--rate", type=int, default=1_000, help="frames a second, on the wire")
     parser.add_argument("--speed-up", type=int, default=1, help="event time against the clock, on the wire")
     parser.add_argument("--probes", type=int, default=200)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(args, Path(folder)))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found))
+    found = in_a_folder(measure, args)
+    save(found, args.json)
 
 
 if __name__ == "__main__":
