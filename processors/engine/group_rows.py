@@ -18,9 +18,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
+from processors.engine.committed_reader import started_reader
 from processors.engine.engine import Engine
 from processors.engine.freshness import Freshness
-from processors.engine.light_records import hand_over_light_records
 from processors.engine.positions import decode_position, position_key
 from processors.engine.seams import pace_fetches
 
@@ -137,26 +137,22 @@ class GroupRows:
 
     async def _keep(self) -> None:
         while True:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_partition_fetch_bytes=8 << 20,
-                fetch_max_wait_ms=100,
-                request_timeout_ms=5_000,
-                retry_backoff_ms=5,
-            )
             try:
-                await consumer.start()
-                hand_over_light_records(consumer)
-                pace_fetches(consumer)
-                await self._follow(consumer)
+                consumer = await started_reader(
+                    self._bootstrap,
+                    max_partition_fetch_bytes=8 << 20,
+                    fetch_max_wait_ms=100,
+                    request_timeout_ms=5_000,
+                    retry_backoff_ms=5,
+                )
+                try:
+                    pace_fetches(consumer)
+                    await self._follow(consumer)
+                finally:
+                    await consumer.stop()
                 return
             except KafkaError as error:
                 log.warning("group_rows.broker_lost", error=repr(error))
-            finally:
-                await consumer.stop()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from processors.engine.light_records import hand_over_light_records
+from processors.engine.committed_reader import started_reader
 
 Rows = dict[bytes, bytes]
 
@@ -16,17 +16,8 @@ async def load_rows(bootstrap: str, changelogs: Iterable[TopicPartition]) -> dic
     To be called after fencing: then no transaction of an earlier owner can still commit into what is being read.
     """
     rows: dict[TopicPartition, Rows] = {tp: {} for tp in changelogs}
-    reader = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=8 << 20,
-        fetch_max_wait_ms=50,
-    )
     ends = await log_ends(bootstrap, rows)
-    await reader.start()
-    hand_over_light_records(reader)
+    reader = await started_reader(bootstrap, max_partition_fetch_bytes=8 << 20, fetch_max_wait_ms=50)
     try:
         reader.assign(list(rows))
         await reader.seek_to_beginning(*rows)

@@ -140,14 +140,14 @@ class Answers:
 
         They are taken a few at a time, so that nothing else has to wait.
         """
-        by_order: dict[tuple[bool, int, int], list[Cell]] = {}
-        count, spent_seconds, since = 0, 0.0, time.monotonic()
+        cells: list[Cell] = []
+        spent_seconds, since = 0.0, time.monotonic()
         for number, line in enumerate(self._board.lines(aggregate), 1):
-            for cell in newest(line, query.sizes_ms, query.windows):
+            of_line = newest(line, query.sizes_ms, query.windows)
+            for cell in of_line:
                 self._board.encoded(cell)
-                by_order.setdefault(cell.order, []).append(cell)
-                count += 1
-            if count > WINDOWS_MAX:
+            cells += of_line
+            if len(cells) > WINDOWS_MAX:
                 raise BadRequestError(
                     f"that is more than {WINDOWS_MAX} windows: name one asset or market, one window, or fewer windows"
                 )
@@ -155,8 +155,7 @@ class Answers:
                 spent_seconds += time.monotonic() - since
                 await asyncio.sleep(0)
                 since = time.monotonic()
-        cells = [cell for order in sorted(by_order) for cell in by_order[order]]
-        return cells, spent_seconds + time.monotonic() - since
+        return list(in_order(cells)), spent_seconds + time.monotonic() - since
 
     def _of_cells(
         self,

@@ -24,7 +24,7 @@ from aiokafka.structs import TopicPartition
 
 from broker.admin import connected, partition_counts
 from processors.aggregates import Aggregate
-from processors.engine.light_records import hand_over_light_records
+from processors.engine.committed_reader import started_reader
 from processors.pipeline import AHEAD_MS_MAX
 from processors.settings import GRACE_MS_MAX
 from processors.views.parameters import Range
@@ -125,7 +125,9 @@ class FinalsHistory:
             async with asyncio.timeout(SECONDS_MAX), self._reading:
                 try:
                     if self._consumer is None:
-                        self._consumer = await _started(self._bootstrap)
+                        self._consumer = await started_reader(
+                            self._bootstrap, fetch_max_wait_ms=100, request_timeout_ms=5_000, retry_backoff_ms=5
+                        )
                     yield self._consumer
                 except (KafkaError, OperationError) as error:
                     await self.close()
@@ -198,25 +200,6 @@ class _Horizon:
             self._stop_ms = timestamp_ms + AFTER_SILENCE_MS
         self.passed = self._stop_ms is not None and timestamp_ms > self._stop_ms
         return self.passed
-
-
-async def _started(bootstrap: str) -> AIOKafkaConsumer:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=100,
-        request_timeout_ms=5_000,
-        retry_backoff_ms=5,
-    )
-    try:
-        await consumer.start()
-    except BaseException:
-        await consumer.stop()
-        raise
-    hand_over_light_records(consumer)
-    return consumer
 
 
 async def _starts(
