@@ -9,6 +9,7 @@ import gc
 import pytest
 
 from tests.benchmarks.bare_loop import fold
+from tests.benchmarks.micro import of_frames, of_windows
 from tests.benchmarks.stages import pipeline
 from tests.benchmarks.streams import fetched, of_the_feed
 from tests.benchmarks.timing import cpu_us
@@ -38,3 +39,8 @@ def ratio():
 
 def test_a_frame_costs_little_more_than_in_the_bare_loop():
     assert ratio() < RATIO_MAX
+
+
+def test_the_bench_that_tells_more_of_it_runs():
+    found = of_frames(200, 7, 1) | of_windows(1)
+    assert all(timing.best_us > 0 for name, timing in found.items() if not name.startswith("fold"))  # a difference
