@@ -17,7 +17,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 from structlog.testing import capture_logs
 
 from broker.admin import connected, ensure_topics
@@ -111,7 +111,7 @@ async def cluster(folder: Path) -> AsyncIterator[EmbeddedCluster]:
 
 
 async def asked(bootstrap: str, question: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
-    """The answer of a broker that lives: the admin client asks any, and fails where that one is dead."""
+    """The answer of a broker that lives and knows it: any is asked, and each hears of a change in its own time."""
     async with asyncio.timeout(20):
         while True:
             try:
@@ -122,9 +122,15 @@ async def asked(bootstrap: str, question: Callable[[AIOKafkaAdminClient], Awaita
 
 
 async def partitions(bootstrap: str, topic: str) -> list[dict[str, Any]]:
-    (described,) = await asked(bootstrap, lambda client: client.describe_topics([topic]))
-    found: list[dict[str, Any]] = described["partitions"]
-    return found
+    async def led(client: AIOKafkaAdminClient) -> list[dict[str, Any]]:
+        (described,) = await client.describe_topics([topic])
+        found: list[dict[str, Any]] = described["partitions"]
+        for code in (described["error_code"], *(partition["error_code"] for partition in found)):
+            if code:
+                raise for_code(code)
+        return found
+
+    return list(await asked(bootstrap, led))
 
 
 async def make_topic(bootstrap: str, count: int = 3) -> str:
@@ -134,10 +140,14 @@ async def make_topic(bootstrap: str, count: int = 3) -> str:
 
 
 async def min_isr(bootstrap: str, topic: str) -> str:
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-    (response,) = await asked(bootstrap, lambda client: client.describe_configs([resource]))
-    (described,) = response.resources
-    return next(str(entry[1]) for entry in described[4] if entry[0] == "min.insync.replicas")
+    async def configured(client: AIOKafkaAdminClient) -> str:
+        (response,) = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        ((code, _, _, _, entries),) = response.resources
+        if code:
+            raise for_code(code)
+        return next(str(entry[1]) for entry in entries if entry[0] == "min.insync.replicas")
+
+    return str(await asked(bootstrap, configured))
 
 
 @asynccontextmanager
