@@ -99,7 +99,7 @@ class Answers:
         if query.range is not None or query.windows > WINDOWS_IN_TABLES:
             finals = await self._finals(selection, lines, query)
             if not finals and not lines():
-                raise _unknown(selection, about)
+                raise _unknown(selection, about, "are known")
             return respond(request, aged(_of_finals(selection.aggregate, about, finals, csv), stale_ms))
         body = self._body_of_some(asked, selection, about, lines(), query, csv)
         return respond(request, aged(body, stale_ms))
@@ -114,7 +114,7 @@ class Answers:
         csv: bool,
     ) -> Body:
         if not lines:
-            raise _unknown(selection, about)
+            raise _unknown(selection, about, "stand in the newest windows; ?from=-24h looks further back")
         tag, now = self._tag("-".join(str(line.version) for line in lines), csv), time.monotonic()
         body = self.kept.unchanged(asked, tag)
         if body is None:
@@ -224,9 +224,9 @@ def _order(window: Final) -> tuple[bool, int, int]:
     return window["final"], -window["window_start"], -window["window_end"]
 
 
-def _unknown(selection: Selection, about: Mapping[str, str]) -> UnknownError:
+def _unknown(selection: Selection, about: Mapping[str, str], where: str) -> UnknownError:
     what = "liquidations of this asset" if selection.aggregate is LIQUIDATION_VOLUME else "trades of this market"
-    return UnknownError(f"no {what} are known", about)
+    return UnknownError(f"no {what} {where}", about)
 
 
 def _json(about: Mapping[str, str], windows: list[Any]) -> bytes:
