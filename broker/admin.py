@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -13,6 +13,13 @@ from schemas.topics import TopicSpec
 
 REACH_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 15.0
+
+
+class Standing(NamedTuple):
+    """Topics as they stand: the names of those that were made just now, and how many partitions each has."""
+
+    made: tuple[str, ...]
+    partitions: Mapping[str, int]
 
 
 @asynccontextmanager
@@ -59,18 +66,17 @@ async def partition_counts(client: AIOKafkaAdminClient, names: Iterable[str]) ->
     return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}
 
 
-async def ensure_topics(
-    client: AIOKafkaAdminClient, specs: Iterable[TopicSpec], replication: int = -1
-) -> tuple[str, ...]:
-    """Make the topics that are missing and return their names; what stands already is left as it is.
+async def ensure_topics(client: AIOKafkaAdminClient, specs: Iterable[TopicSpec], replication: int = -1) -> Standing:
+    """Make the topics that are missing and return how all of them stand; what stands already is left as it is.
 
-    `replication` -1 asks for the broker's own default. Raises OperationError where the broker refuses.
+    `replication` -1 asks for the broker's own default. Raises OperationError where the broker refuses. Of several
+    brokers another may not have heard of a new topic yet: go by what is returned, and do not ask again.
     """
     wanted = {spec.name: spec for spec in specs}
     present = await partition_counts(client, wanted)
     missing = [spec for name, spec in wanted.items() if name not in present]
     if not missing:
-        return ()
+        return Standing((), present)
     # No assignments, as an empty mapping: NewTopic takes a replication of -1 in that form alone.
     assignments: dict[int, list[int]] | None = {} if replication == -1 else None
     topics = [NewTopic(s.name, s.partitions, replication, assignments, dict(s.configs)) for s in missing]
@@ -79,16 +85,19 @@ async def ensure_topics(
         refusal = for_code(code)
         if code and refusal is not TopicAlreadyExistsError:  # another worker may have been quicker
             raise OperationError(f"the broker did not make {name}: {(detail and detail[0]) or refusal.__name__}")
-    await _until_known(client, wanted)
-    return tuple(spec.name for spec in missing)
+    return Standing(tuple(spec.name for spec in missing), await _until_known(client, wanted))
 
 
-async def _until_known(client: AIOKafkaAdminClient, names: Iterable[str]) -> None:
-    """Return once the broker answers for all topics: it makes them before its metadata has them."""
+async def _until_known(client: AIOKafkaAdminClient, names: Iterable[str]) -> Mapping[str, int]:
+    """Return all topics' partitions once a broker answers for them: they are made before its metadata has them."""
     wanted = set(names)
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            while missing := wanted - (await partition_counts(client, wanted)).keys():  # noqa: ASYNC110 - it is elsewhere
+            while True:
+                counts = await partition_counts(client, wanted)
+                missing = wanted - counts.keys()
+                if not missing:
+                    return counts
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise OperationError(f"the broker made {min(missing)} and does not know it: look at its log") from error

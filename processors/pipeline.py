@@ -62,9 +62,9 @@ from schemas.untrusted_json import UNDECODABLE
 #: A record further ahead of its own receive time is wrong, not early.
 AHEAD_MS_MAX = 60_000
 
-#: Closed windows that the table keeps per size, and in all, for the views.
+#: What the table keeps of each size for the views: windows of one key, and of all keys together.
 CLOSED_WINDOWS_KEPT = 60
-CLOSED_ROWS_KEPT = 5_000
+CLOSED_ROWS_KEPT = 10_000
 
 _NO_WATERMARK_MS = -(2**62)
 _NOTHING_BAD: Mapping[int, str] = MappingProxyType({})
@@ -107,7 +107,7 @@ class PartitionPipeline:
         self._doubles = Doubles(settings.windows)
         self._decode = decode_plain_frame  # whichever spelling was met last
         self._open = OpenWindows(settings.windows)
-        self._closed: deque[WindowKey] = deque()  # in the order of their closing
+        self._closed: dict[int, deque[WindowKey]] = {size.ms: deque() for size in settings.windows}  # as they closed
         self._changed: list[Window] = []
         self._rows: dict[bytes, bytes | None] = {}
         self._counts = self._out.counts
@@ -143,7 +143,7 @@ class PartitionPipeline:
         if coverage_row is not None:
             self._coverage = decode_coverage(coverage_row)
             self._doubles.follow(self._coverage.spans)
-        closed = []
+        closed: list[WindowKey] = []
         for row_key, row in rows.items():
             stretch_ms, window = parse_doubles_key(row_key), parse_window_key(row_key)
             if stretch_ms is not None:
@@ -154,7 +154,8 @@ class PartitionPipeline:
                     closed.append(window)
                 else:
                     self._reopen(window, totals)
-        self._closed.extend(sorted(closed, key=lambda w: w.closing_order))
+        for window in sorted(closed, key=lambda w: w.closing_order):
+            self._closed[window.size_ms].append(window)
 
     def _reopen(self, of: WindowKey, totals: Totals) -> None:
         aggregate = AGGREGATES[of.aggregate]
@@ -325,8 +326,9 @@ class PartitionPipeline:
         def outlived(window: WindowKey) -> bool:
             return window.end_ms + CLOSED_WINDOWS_KEPT * window.size_ms <= self.watermark_ms
 
-        while self._closed and (len(self._closed) > CLOSED_ROWS_KEPT or outlived(self._closed[0])):
-            self._rows[window_key(self._partition, self._closed.popleft())] = None
+        for closed in self._closed.values():
+            while closed and (len(closed) > CLOSED_ROWS_KEPT or outlived(closed[0])):
+                self._rows[window_key(self._partition, closed.popleft())] = None
 
     def _close(self, window: Window, at_ms: int) -> None:
         of = window.of
@@ -335,7 +337,7 @@ class PartitionPipeline:
             coverage = 1.0
         self._out.final(window, coverage, at_ms)
         self._rows[window_key(self._partition, of)] = encode_window(True, coverage, window.totals)
-        self._closed.append(of)
+        self._closed[of.size_ms].append(of)
         window.changed = False
 
 

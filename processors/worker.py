@@ -8,7 +8,7 @@ from pathlib import Path
 import faust
 import structlog
 
-from broker.admin import connected, ensure_topics, partition_counts
+from broker.admin import connected, ensure_topics
 from processors.app import create_app, tables_by_topic
 from processors.collector import spare_the_collector
 from processors.engine.engine import Engine
@@ -99,21 +99,20 @@ async def _prepare_topics(settings: WorkerSettings) -> dict[str, int]:
     """Make the topics that are missing, and return how many partitions each raw topic has."""
     async with connected(settings.bootstrap) as client:
         topics = settings.topics
-        made = list(await ensure_topics(client, topics.raw_specs()))
-        counts = dict(await partition_counts(client, topics.raw))
-        made += await ensure_topics(client, topics.result_specs(settings.windows))
-        changelogs = _changelog_specs(settings, counts)
-        made += await ensure_topics(client, changelogs)
-        stands = await partition_counts(client, [spec.name for spec in changelogs])
-    for spec in changelogs:
-        if stands[spec.name] != spec.partitions:
+        raw = await ensure_topics(client, topics.raw_specs())
+        results = await ensure_topics(client, topics.result_specs(settings.windows))
+        specs = _changelog_specs(settings, raw.partitions)
+        changelogs = await ensure_topics(client, specs)
+    for spec in specs:
+        stands = changelogs.partitions[spec.name]
+        if stands != spec.partitions:
             raise OperationError(
-                f"{spec.name} has {stands[spec.name]} partitions and its raw topic {spec.partitions}: keys have moved, "
+                f"{spec.name} has {stands} partitions and its raw topic {spec.partitions}: keys have moved, "
                 "so this state cannot go on; use a new --app-id"
             )
-    if made:
+    if made := raw.made + results.made + changelogs.made:
         log.info("worker.topics_made", topics=" ".join(made))
-    return counts
+    return dict(raw.partitions)
 
 
 def _changelog_specs(settings: WorkerSettings, raw_partitions: Mapping[str, int]) -> Sequence[TopicSpec]:

@@ -44,11 +44,14 @@ def dial(address: str, time_limit_s: float) -> tuple[Any, socket.socket, bytes]:
     parts = urlsplit(address)
     secure = parts.scheme == "wss"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    # Before anything is connected: it takes long to make, and where a feed has reset us meanwhile, wrap_socket fails
+    # in a place where it leaves a socket open that nobody else knows of.
+    tls = ssl.create_default_context() if secure else None
     sock = _reached(host, port, secure, limit)
     try:
-        if secure:
+        if tls is not None:
             sock.settimeout(limit.left_s())  # for the whole of TLS's handshake, not for each of its reads
-            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+            sock = tls.wrap_socket(sock, server_hostname=host)
         opening = _Opening(sock, limit)
         opened: Any = websocket.WebSocket(skip_utf8_validation=True, enable_multithread=False)
         opened.connect(address, socket=opening, redirect_limit=0)

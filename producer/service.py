@@ -68,7 +68,7 @@ async def produce(
 
 async def _prepare(settings: ProducerSettings, publisher: Publisher) -> None:
     async with connected(settings.bootstrap) as admin:
-        made = await ensure_topics(admin, settings.topics.raw_specs())
+        made = (await ensure_topics(admin, settings.topics.raw_specs())).made
         cluster = await cluster_id(admin)
     if made:
         log.info("producer.topics_made", topics=",".join(made))

@@ -3,15 +3,29 @@
 Neither is ever skipped: where one cannot start, the tests that need it fail.
 """
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
+from sandbox import ports
 from sandbox.kafka import EmbeddedKafka, KafkaSettings
 from sandbox.ports import free_port
 from sandbox.registry import RegistrySettings, SchemaRegistry
 from tests.fault.proxy import Proxy
+
+# How long an example takes is the machine's affair, which does other things beside.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
+
+
+def pytest_configure() -> None:
+    """Give each process of a parallel run free ports of its own: another could take one before it is listened on."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = len(ports.FREE_PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports.FREE_PORTS = ports.FREE_PORTS[number * share : (number + 1) * share]
 
 
 @pytest.fixture(scope="session")

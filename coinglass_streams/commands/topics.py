@@ -26,10 +26,10 @@ def topics(
 
 
 async def _make_and_describe(broker: str, topics: Topics, partitions: int, windows: tuple[Duration, ...]) -> None:
-    from broker.admin import connected, ensure_topics, partition_counts
+    from broker.admin import connected, ensure_topics
 
     specs = {s.name: s for s in (*topics.raw_specs(partitions), *topics.result_specs(windows, partitions))}
     async with connected(broker) as client:
-        made = await ensure_topics(client, specs.values())
-        for name, count in sorted((await partition_counts(client, specs)).items()):
-            click.echo(f"{name}\t{count} partitions\t{'created' if name in made else 'already there'}")
+        stands = await ensure_topics(client, specs.values())
+    for name, count in sorted(stands.partitions.items()):
+        click.echo(f"{name}\t{count} partitions\t{'created' if name in stands.made else 'already there'}")

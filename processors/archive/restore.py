@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from broker.admin import connected, ensure_topics, partition_counts
+from broker.admin import connected, ensure_topics
 from processors.archive.files import Whole, check_file, read_whole
 from processors.archive.manifest import ArchivedFile, Manifest, load_manifest
 from schemas.errors import OperationError
@@ -87,10 +87,8 @@ def _targets(manifest: Manifest, topics: Topics) -> Mapping[str, str]:
 
 async def _make_topics(bootstrap: str, manifest: Manifest, targets: Mapping[str, str]) -> None:
     async with connected(bootstrap) as client:
-        await ensure_topics(
-            client, [TopicSpec(targets[t], count, TOPIC_CONFIGS) for t, count in manifest.topics.items()]
-        )
-        stands = await partition_counts(client, targets.values())
+        specs = [TopicSpec(targets[t], count, TOPIC_CONFIGS) for t, count in manifest.topics.items()]
+        stands = (await ensure_topics(client, specs)).partitions
     for topic, count in manifest.topics.items():
         if stands[targets[topic]] != count:
             raise OperationError(

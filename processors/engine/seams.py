@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import faust
 import structlog
+from aiohttp.web import AppRunner
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
@@ -369,6 +370,11 @@ def use_exact_parts(app: faust.App, engine: PartitionOwner) -> None:
     app.engine = engine  # type: ignore[attr-defined]
     app.transport = ExactTransport(app.conf.broker_consumer, app)
     app.producer_transport = ExactTransport(app.conf.broker_producer, app)
+
+
+def serve_with(app: faust.App, runner: AppRunner) -> None:
+    """Have Faust's web server run in this runner: Faust's own knows no limits of connections and idleness."""
+    app.web._runner = runner  # type: ignore[attr-defined]
 
 
 async def committed_offsets(app: faust.App, tps: Iterable[TP]) -> dict[TP, int | None]:

@@ -20,7 +20,7 @@ HEADERS = {
 
 def guard(token: str | None, open_to_all: Container[str]) -> Middleware:
     """Return what every request passes: asks for the token except on some routes, and turns errors into JSON."""
-    wanted = None if token is None else f"Bearer {token}".encode()
+    wanted = None if token is None else token.encode()
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -52,8 +52,8 @@ def _route(request: web.Request) -> str:
 
 
 def _bears(request: web.Request, wanted: bytes) -> bool:
-    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-    return hmac.compare_digest(given, wanted)
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(errors="surrogateescape"), wanted)
 
 
 def _error(status: int, body: Mapping[str, object], more: Mapping[str, str]) -> web.Response:

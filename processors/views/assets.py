@@ -9,6 +9,8 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from processors.views.bodies import has_already
+
 FOLDER = Path(__file__).parent / "dashboard"
 CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -71,7 +73,7 @@ class _Asset:
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "ETag": self._etag,
         }
-        if self._etag in request.headers.get("If-None-Match", ""):
+        if has_already(request, self._etag):
             return web.Response(status=304, headers=headers)
         headers["Content-Type"] = f"{CONTENT_TYPES[self._file.suffix]}; charset=utf-8"
         return web.Response(body=self._content, headers=headers)

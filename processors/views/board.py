@@ -3,13 +3,15 @@
 Rows come in from wherever they were committed; what goes out is encoded once for all who ask.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from processors.aggregates import AGGREGATES, Aggregate
+from processors.pipeline import CLOSED_ROWS_KEPT
 from processors.rows import WindowKey, decode_window, parse_window_key
 from processors.windows import WindowSize
 from schemas.channels import TRADES_PREFIX, TradeChannel, parse_channel
@@ -69,19 +71,30 @@ class Line:
             del self._by_size[cell.window.size_ms]
         return not self._by_size
 
-    def cells(self, size_ms: int) -> Iterable[Cell]:
+    def cells(self, size_ms: int) -> Collection[Cell]:
         """Return the windows of one length."""
         return self._by_size.get(size_ms, {}).values()
 
+    @property
+    def newest_end_ms(self) -> int:
+        """Where the newest window ends."""
+        return max(cell.window.end_ms for of_size in self._by_size.values() for cell in of_size.values())
+
+    @property
+    def partitions(self) -> set[Partition]:
+        """Where the windows stand."""
+        return {partition for of_size in self._by_size.values() for partition, _ in of_size}
+
 
 class Board:
-    """All rows that are known; `version` grows with every change of a window."""
+    """All rows that are known; `versions` has each aggregate's, which grows with every change of a window of it."""
 
     def __init__(self, sizes: Iterable[WindowSize]) -> None:
-        self.version = 0
+        self.versions = dict.fromkeys(AGGREGATES, 0)
         self._noting = False
         self.sizes = {size.ms: size.name for size in sizes}
         self._cells: dict[Partition, dict[bytes, Cell]] = {}
+        self._counts: Counter[tuple[Partition, int]] = Counter()  # of a partition's windows of one length
         self._facts: dict[Partition, dict[bytes, Row]] = {}
         self._lines: dict[str, dict[str, Line]] = {name: {} for name in AGGREGATES}
         self._markets: dict[str, dict[str, Line]] = {}
@@ -111,18 +124,19 @@ class Board:
             elif row is None:
                 cell.put(b"")
                 del cells[key]
+                self._counts[partition, cell.window.size_ms] -= 1
                 if cell.line.drop(partition, key, cell):
                     self._end(cell.line)
             else:
                 cell.put(row)
-            self.version += 1
-            cell.line.version = self.version
+            self._change(cell.line)
             if self._noting:
                 self._changed[cell] = None
 
     def forget(self) -> None:
         """Drop everything."""
         self._cells.clear()
+        self._counts.clear()
         self._facts.clear()
         self._changed.clear()
         self._markets.clear()
@@ -139,7 +153,11 @@ class Board:
         line = self._lines[window.aggregate].get(window.key) or self._begin(window)
         cell = self._cells[partition][key] = Cell(line, window, row)
         line.add(partition, key, cell)
+        self._counts[partition, window.size_ms] += 1
         return cell
+
+    def _change(self, line: Line) -> None:
+        line.version = self.versions[line.aggregate] = self.versions[line.aggregate] + 1
 
     def _begin(self, window: WindowKey) -> Line:
         line = self._lines[window.aggregate][window.key] = Line(window.aggregate, window.key)
@@ -175,6 +193,11 @@ class Board:
     def lines(self, aggregate: Aggregate) -> list[Line]:
         """Return all assets' or channels' windows."""
         return list(self._lines[aggregate.name].values())
+
+    def lacks(self, line: Line, size_ms: int, limit: int) -> bool:
+        """Whether a line may have had more windows of a length, up to a limit: its table is full, and drops some."""
+        full = any(self._counts[partition, size_ms] >= CLOSED_ROWS_KEPT for partition in line.partitions)
+        return full and len(line.cells(size_ms)) < limit
 
     def encoded(self, cell: Cell) -> msgspec.Raw:
         """Return a window as JSON."""

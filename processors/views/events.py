@@ -65,6 +65,12 @@ class Stream:
                 self._write(_RESET)
             self._write(piece)
 
+    def end(self) -> None:
+        """Let it be over, at once where the reader has not read all of it."""
+        if self._transport.get_write_buffer_size() > 0:
+            self._transport.abort()
+        self.over.set()
+
     def _write(self, piece: Piece) -> None:
         self._transport.write(piece.packed if self._gzip else piece.plain)
 
@@ -113,10 +119,10 @@ class EventStreams:
         return response
 
     async def close(self) -> None:
-        """End all streams."""
+        """End all streams: those who have read all of theirs get an end, the others would hold the worker up."""
         self._closed = True
         for stream in self._streams:
-            stream.over.set()
+            stream.end()
 
     async def _send(self) -> None:
         """Send what changes, for as long as there is anybody to send it to."""

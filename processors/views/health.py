@@ -1,6 +1,5 @@
 """How the group is, as far as its committed rows and its assignment tell. Pure."""
 
-import heapq
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,8 @@ from processors.views.board import Board
 
 #: A connection that was not heard for so long is not called up, whatever it said last: marks come once a second.
 HEARD_MS_MAX = 10_000
-CONNECTIONS_MAX = 20  # that are told of, those heard last first
+#: Connections that are told of, those heard last first; beyond these only such as were the last to hear a channel.
+CONNECTIONS_MAX = 20
 
 
 class PartitionState(NamedTuple):
@@ -67,15 +67,22 @@ def _feed(board: Board, states: Iterable[PartitionState], now_ms: int) -> list[d
                 newest[span.connection] = span
             if span.growing:
                 channels.setdefault(span.connection, set()).update(span.channels)
-    return [
-        {
-            "connection": connection,
-            "up": span.growing and now_ms - span.to_ms <= HEARD_MS_MAX,
-            "heard_at_ms": span.to_ms,
-            "channels": sorted(channels.get(connection) or span.channels),
-        }
-        for connection, span in heapq.nsmallest(CONNECTIONS_MAX, newest.items(), key=lambda of: (-of[1].to_ms, of[0]))
-    ]
+    feed: list[dict[str, Any]] = []
+    told_of: set[str] = set()
+    for connection, span in sorted(newest.items(), key=lambda of: (-of[1].to_ms, of[0])):
+        heard = channels.get(connection) or span.channels
+        if len(feed) >= CONNECTIONS_MAX and told_of.issuperset(heard):
+            continue
+        told_of.update(heard)
+        feed.append(
+            {
+                "connection": connection,
+                "up": span.growing and now_ms - span.to_ms <= HEARD_MS_MAX,
+                "heard_at_ms": span.to_ms,
+                "channels": sorted(heard),
+            }
+        )
+    return feed
 
 
 def _counts(board: Board, states: Iterable[PartitionState]) -> dict[str, Any]:

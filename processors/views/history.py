@@ -11,12 +11,13 @@ anything is heard again, and what was silent longer than the delays comes with w
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
@@ -34,15 +35,20 @@ from schemas.codec import decode_plain
 from schemas.errors import OperationError
 from schemas.topics import Topics
 
-#: Windows in one answer, and in all answers that are kept.
+log = structlog.get_logger(__name__)
+
+#: Windows in one answer; answers that are kept, and windows in all of them.
 WINDOWS_MAX = 50_000
-KEPT_WINDOWS_MAX = 50_000
+KEPT_MAX, KEPT_WINDOWS_MAX = 500, 50_000
 WAITING_MAX = 16  # requests
 SECONDS_MAX = 15.0  # of one request, waiting included
 RECORDS_AT_ONCE = 2_000  # decoded before others get their turn in the worker's loop
 #: How long after a window's end its final is received at the latest, while the feed is heard.
 DELAYS_MS_MAX = 2 * GRACE_MS_MAX
 AFTER_SILENCE_MS = 60_000
+
+#: What the decoder raises for bytes that are no value of the schema.
+UNREADABLE = (ValueError, TypeError, AssertionError, EOFError, IndexError)
 
 Final = dict[str, Any]
 
@@ -76,6 +82,7 @@ class FinalsHistory:
         self._waiting = 0
         self._partitions: dict[str, int] = {}
         self._kept: OrderedDict[tuple[Any, ...], _Read] = OrderedDict()
+        self._kept_windows = 0
 
     async def between(self, selection: Selection, sizes: Iterable[WindowSize], within: Range) -> list[Final]:
         """Return all finals that start in the range, as the routes show windows."""
@@ -83,15 +90,22 @@ class FinalsHistory:
             reads = [await self._read(consumer, selection, size, within) for size in sizes]
         return [final for read in reads for final in read.finals]
 
-    async def newest_before(self, selection: Selection, size: WindowSize, before_ms: int, count: int) -> list[Final]:
-        """Return the newest `count` finals that start before a moment, or all there are: the newest come first."""
+    async def newest_before(
+        self, selection: Selection, size: WindowSize, before_ms: int, count: int, back: int | None = None
+    ) -> list[Final]:
+        """Return each channel's newest `count` finals, or more, that start before a moment: or all there are.
+
+        With `back` no further back than so many windows.
+        """
         async with self._alone() as consumer:
-            span_ms = count * size.ms
+            span_ms = count * size.ms if back is None else back * size.ms
             while True:
                 within = Range(max(0, before_ms - span_ms), before_ms)
                 read = await self._read(consumer, selection, size, within)
-                if len(read.finals) >= count or read.from_the_beginning or within.from_ms == 0:
-                    return sorted(read.finals, key=lambda final: -int(final["window_start"]))[:count]
+                found = Counter(map(channel_of, read.finals)).values()
+                enough = back is not None or (found and min(found) >= count)
+                if enough or read.from_the_beginning or within.from_ms == 0:
+                    return read.finals
                 span_ms *= 4
 
     async def gaps(self) -> list[dict[str, Any]]:
@@ -103,8 +117,8 @@ class FinalsHistory:
             kept = self._kept.get((topic,))
             if kept is None or kept.ends != ends:
                 records = _records(consumer, dict.fromkeys(tps, 0), ends, {})
-                gaps = [decode_plain("feed_gap", record.value) async for record in records]
-                kept = self._keep((topic,), _Read(gaps, ends, True, False))
+                gaps = [_decoded("feed_gap", record) async for record in records]
+                kept = self._keep((topic,), _Read([gap for gap in gaps if gap is not None], ends, True, False))
             return kept.finals
 
     async def close(self) -> None:
@@ -153,9 +167,9 @@ class FinalsHistory:
         finals: dict[tuple[bytes, bytes], Final] = {}  # what was published again, byte for byte, is the same final
         horizons = {tp: _Horizon(within.to_ms + size.ms + DELAYS_MS_MAX) for tp in starts}
         async for record in _records(consumer, starts, ends, horizons):
-            if selection.holds(record.key):
-                final = decode_plain(selection.aggregate.schema, record.value)
-                if within.holds(final["window_start"]):
+            if record.key is not None and selection.holds(record.key):
+                final = _decoded(selection.aggregate.schema, record)
+                if final is not None and within.holds(final["window_start"]):
                     finals[record.key, record.value] = {**final, "window": size.name, "final": True}
                     if len(finals) > WINDOWS_MAX:
                         raise BadRequestError(
@@ -166,10 +180,12 @@ class FinalsHistory:
         return self._keep(about, _Read(list(finals.values()), ends, from_the_beginning, closed))
 
     def _keep(self, about: tuple[Any, ...], read: _Read) -> _Read:
+        replaced = self._kept.pop(about, None)
         self._kept[about] = read
-        self._kept.move_to_end(about)
-        while sum(1 + len(kept.finals) for kept in self._kept.values()) > KEPT_WINDOWS_MAX:
-            self._kept.popitem(last=False)
+        self._kept_windows += len(read.finals) - (len(replaced.finals) if replaced else 0)
+        while len(self._kept) > KEPT_MAX or self._kept_windows > KEPT_WINDOWS_MAX:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_windows -= len(dropped.finals)
         return read
 
     async def _partitions_of(self, topic: str, key: bytes | None = None) -> list[TopicPartition]:
@@ -184,6 +200,20 @@ class FinalsHistory:
         if key is not None:
             numbers = [DefaultPartitioner()(key, numbers, numbers)]
         return [TopicPartition(topic, number) for number in numbers]
+
+
+def channel_of(window: Final) -> Any:
+    """Return what tells apart the channels of one asset's or one market's windows: a market's smallest volume."""
+    return window.get("min_vol_usd")
+
+
+def _decoded(schema: str, record: Any) -> Final | None:
+    """Return a record's value; None where it is none of ours, which must not keep the others from being read."""
+    try:
+        return decode_plain(schema, record.value)
+    except UNREADABLE as error:
+        log.warning("history.unreadable_record", schema=schema, offset=record.offset, error=repr(error))
+        return None
 
 
 class _Horizon:

@@ -20,6 +20,7 @@ class _Kept:
     """An answer as things stood at some moment between `begun_at` and `made_at`; monotonic seconds."""
 
     body: Body
+    behind: bool  # whether what it was made of was old
     begun_at: float
     made_at: float
     kept_seconds: float
@@ -38,26 +39,30 @@ class KeptBodies:
         self._from = time.monotonic()
 
     def recent(self, asked: Hashable, behind: bool) -> Body | None:
-        """Return an answer that was made a moment ago; a longer one for a worker that is behind."""
+        """Return an answer that was made a moment ago, or longer ago by a worker that is behind.
+
+        None that was made while it was behind once it is not: such an answer would not say how old it is.
+        """
         kept = self._kept.get(asked)
-        if kept is None or kept.begun_at < self._from:
+        if kept is None or kept.begun_at < self._from or (kept.behind and not behind):
             return None
         seconds = max(kept.kept_seconds, BEHIND_SECONDS) if behind else kept.kept_seconds
         return kept.body if time.monotonic() - kept.made_at < seconds else None
 
-    def unchanged(self, asked: Hashable, tag: str) -> Body | None:
+    def unchanged(self, asked: Hashable, tag: str, behind: bool) -> Body | None:
         """Return an answer of any age that would be the same now, as it has the tag that it would have."""
         kept = self._kept.get(asked)
         if kept is None or kept.body.tag != tag:
             return None
         kept.begun_at = kept.made_at = time.monotonic()
+        kept.behind = behind
         return kept.body
 
-    def keep(self, asked: Hashable, body: Body, begun_at: float, spent_seconds: float) -> None:
+    def keep(self, asked: Hashable, body: Body, begun_at: float, spent_seconds: float, behind: bool) -> None:
         """Keep an answer that was begun at that time, monotonic, and took so long to make."""
         kept_seconds = min(spent_seconds / MAKING_SHARE_MAX, KEPT_SECONDS_MAX)
         self._drop(asked)
-        self._kept[asked] = _Kept(body, begun_at, time.monotonic(), kept_seconds)
+        self._kept[asked] = _Kept(body, behind, begun_at, time.monotonic(), kept_seconds)
         self._bytes += len(body.content)
         while len(self._kept) > BODIES_MAX or self._bytes > BYTES_MAX:
             self._drop(next(iter(self._kept)))

@@ -23,6 +23,7 @@ _MOMENT = {
 }
 _RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "for If-None-Match"}}
+_STALE = {"X-Stale-Ms": {"schema": {"type": "integer"}, "description": "stale_ms, for CSV too"}}
 
 
 def document(sizes: Iterable[WindowSize], with_token: bool) -> Json:
@@ -95,8 +96,9 @@ def _other_paths() -> dict[str, Json]:
 
 
 def _get(summary: str, parameters: list[Json], content: Json, unknown: bool = False) -> Json:
-    responses: Json = {"200": {"description": "OK", "headers": _ETAG, "content": content}}
+    responses: Json = {"200": {"description": "OK", "content": content}}
     if parameters:
+        responses["200"]["headers"] = _ETAG | _STALE
         responses["304"] = {"description": "What If-None-Match names is still so"}
         responses["400"] = _problem("A parameter that cannot be")
     if unknown:

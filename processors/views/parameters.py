@@ -34,6 +34,7 @@ class Query:
     sizes: tuple[WindowSize, ...]
     windows: int = WINDOWS_DEFAULT
     range: Range | None = None
+    counted: bool = False  # whether it was said how many
 
     @property
     def sizes_ms(self) -> tuple[int, ...]:
@@ -49,7 +50,7 @@ def parse_query(
     within = _range(given, now_ms)
     if within is not None and "windows" in given:
         raise BadRequestError("windows and from, to exclude each other: ask for so many, or for a range")
-    return Query(_sizes(given, sizes), _count(given, windows_max), within)
+    return Query(_sizes(given, sizes), _count(given, windows_max), within, "windows" in given)
 
 
 def parse_range(items: Iterable[tuple[str, str]], now_ms: int) -> Range:

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
 from processors.engine.engine import Engine
+from processors.engine.seams import serve_with
 from processors.settings import WorkerSettings
 from processors.views.access import guard
 from processors.views.answers import Answers
@@ -23,6 +24,7 @@ from processors.views.history import FinalsHistory
 from processors.views.metrics import worker_registry
 from processors.views.openapi import document
 from processors.views.parameters import no_parameters
+from processors.views.server import LimitedRunner
 
 
 def add_routes(engine: Engine, settings: WorkerSettings) -> None:
@@ -30,12 +32,13 @@ def add_routes(engine: Engine, settings: WorkerSettings) -> None:
     server: Any = engine.app.web
     server.blueprints = BlueprintManager()
     application: web.Application = server.web_app
+    serve_with(engine.app, LimitedRunner(application))
     views, assets = _Views(engine, settings), asset_pages()
     pages: dict[str, Handler] = {
         "/liquidations/": views.liquidations,
-        "/liquidations/{asset}/": views.liquidations_of_asset,
+        "/liquidations/{asset:[^/]+}/": views.liquidations_of_asset,
         "/imbalance/": views.imbalance,
-        "/imbalance/{exchange}/{symbol}/": views.imbalance_of_market,
+        "/imbalance/{exchange:[^/]+}/{symbol:[^/]+}/": views.imbalance_of_market,
         "/gaps/": views.gaps,
         "/events": views.events,
         "/health": views.health,
@@ -61,7 +64,7 @@ class _Views:
         self._registry = worker_registry(engine)
         self._group = Group(engine, settings)
         self._history = FinalsHistory(settings.bootstrap, settings.topics)
-        self._answers = Answers(self._group.board, self._history, settings.window_sizes)
+        self._answers = Answers(self._group.board, self._history, settings.window_sizes, self._group.stale_ms)
         self._events = EventStreams(self._group, opened=self._answers.kept.make_anew)
         described = document(settings.window_sizes, with_token=settings.web_token is not None)
         self._document = msgspec.json.encode(described)
@@ -78,23 +81,23 @@ class _Views:
     async def liquidations(self, request: web.Request) -> web.Response:
         """All assets."""
         await self._group.complete()
-        return await self._answers.of_all(request, LIQUIDATION_VOLUME, self._group.stale_ms())
+        return await self._answers.of_all(request, LIQUIDATION_VOLUME)
 
     async def liquidations_of_asset(self, request: web.Request) -> web.Response:
         """One asset."""
         await self._group.complete()
-        return await self._answers.of_asset(request, request.match_info["asset"], self._group.stale_ms())
+        return await self._answers.of_asset(request, request.match_info["asset"])
 
     async def imbalance(self, request: web.Request) -> web.Response:
         """All markets."""
         await self._group.complete()
-        return await self._answers.of_all(request, TRADE_IMBALANCE, self._group.stale_ms())
+        return await self._answers.of_all(request, TRADE_IMBALANCE)
 
     async def imbalance_of_market(self, request: web.Request) -> web.Response:
         """One market: all its channels, as two smallest volumes are never added together."""
         await self._group.complete()
         exchange, symbol = request.match_info["exchange"], request.match_info["symbol"]
-        return await self._answers.of_market(request, exchange, symbol, self._group.stale_ms())
+        return await self._answers.of_market(request, exchange, symbol)
 
     async def gaps(self, request: web.Request) -> web.Response:
         """Times in which nobody heard a channel."""

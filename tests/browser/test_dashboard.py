@@ -1,6 +1,7 @@
 """What people see: the dashboard in a real Chromium, of a real worker on a real Kafka."""
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -209,4 +210,65 @@ async def test_a_feed_that_is_gone_shows_as_a_gap_that_is_open(shown, page, comp
         await page.locator("#health-feed", has_text="not heard since").wait_for()
         await page.locator("#gaps tr", has_text="not over").wait_for()
     await page.locator("#health-feed", has_text="heard, 1 connection").wait_for()
+    assert complaints == []
+
+
+async def test_liquidations_that_are_too_many_for_one_answer_are_shown_whole(shown, page):
+    worker, market = shown
+    answered = []
+
+    async def limit(route):
+        query = parse_qs(urlsplit(route.request.url).query)
+        begin, end = int(query["from"][0]), int(query["to"][0])
+        if end - begin > 20 * 60_000:
+            await route.fulfill(status=400, json={"error": "that is more than 50000 windows"})
+        else:
+            answered.append((begin, end))
+            await route.continue_()
+
+    await page.route("**/liquidations/?*", limit)
+    await show(page, worker)
+    await page.locator("#liquidations-details > summary").click()
+    for number in (UNHEARD.start - 9, UNHEARD.start - 1, UNHEARD.stop, MINUTES - 2):
+        start = market.minute(number)
+        longs = sum(usd for (_, minute), usd in market.long_usd.items() if minute == start)
+        row = page.locator("#liquidations-windows tr", has_text=clock(start))
+        assert await row.locator(":nth-child(2)").text_content() == f"{longs:,.0f}"
+    assert len(answered) == 4
+    assert await page.locator("#banner").is_hidden()
+
+
+async def test_sums_of_liquidations_that_the_worker_does_not_give_are_not_zero(shown, page):
+    worker, _ = shown
+    asked = []
+
+    async def refuse(route):
+        asked.append(route.request.url)
+        await route.fulfill(status=400, json={"error": "that is more than 50000 windows"})
+
+    await page.route("**/liquidations/?*", refuse)
+    await page.goto(worker.web)
+    await page.locator(
+        "#banner", has_text="Not all of it can be shown now: that is more than 50000 windows."
+    ).wait_for()
+    asked_first = len(asked)
+    await page.locator("#clock time", has_text=re.compile(r"\d")).wait_for()
+    for tile in ("tile-long", "tile-short"):
+        assert await page.locator(f"#{tile}").text_content() == NOTHING
+    assert (await page.locator("#assets-note").text_content()).startswith(f"{NOTHING} assets")
+    await page.wait_for_timeout(2_500)  # what is tried again is after two seconds
+    assert len(asked) == asked_first
+
+
+async def test_a_token_that_no_header_can_hold_is_refused_and_another_is_taken(shown, page, complaints):
+    worker, _ = shown  # it asks for none, so it takes any
+    await page.goto(f"{worker.web}/health")
+    await page.evaluate("sessionStorage.setItem('coinglass-streams-token', 'Tökén-€uro')")
+    await page.goto(worker.web)
+    for token in ("Tökén-€uro", "fine"):
+        await page.locator("#token-said", has_text="refused").wait_for()
+        await page.locator("#token").fill(token)
+        await page.keyboard.press("Enter")
+    await page.locator("#state[data-state=live]").wait_for()
+    assert not await page.locator("#token-form").is_visible()
     assert complaints == []

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.browser.pretended import NOON
+
 
 @pytest.fixture
 async def run(shown, page):
@@ -43,6 +45,36 @@ async def test_numbers_of_any_size_fit(run):
         ["-100%", "0%", "+26%"],
         ["0 s", "0.4 s", "59 s", "60 min", "10 h"],
     ]
+
+
+async def test_times_of_windows_of_any_size_are_told_from_each_other(run):
+    sizes = {
+        "7d": 604_800_000, "1d": 86_400_000, "36h": 129_600_000, "1h": 3_600_000, "1m": 60_000, "90s": 90_000,
+        "1s": 1_000, "100ms": 100,
+    }  # fmt: skip
+    got = await run(
+        "format",
+        f"""
+        const sizes = {list(sizes.values())};
+        const rows = (ms) => Array.from({{ length: 60 }}, (_, at) => m.windowTime({NOON} - at * ms, ms));
+        return [
+            sizes.map((ms) => m.windowTime({NOON}, ms)),
+            sizes.map(m.tickFormat),
+            sizes.map((ms) => new Set(rows(ms)).size),
+        ];""",
+    )
+    assert got == [
+        ["2026-09-22", "2026-09-22", "2026-09-22 12:00", "2026-09-22 12:00", "12:00", "12:00:00",
+         "12:00:00", "12:00:00.000"],
+        ["%Y-%m-%d", "%Y-%m-%d", "%b %d, %H:%M", "%b %d, %H:%M", "%H:%M", "%H:%M:%S",
+         "%H:%M:%S", "%H:%M:%S.%L"],
+        [60] * len(sizes),
+    ]  # fmt: skip
+
+
+async def test_a_moment_of_another_day_has_its_date(run):
+    got = await run("format", f"return [0, 86400000].map((ago) => m.moment({NOON} - ago, {NOON} + 1000))")
+    assert got == ["12:00:00", "2026-09-21 12:00:00"]
 
 
 WINDOWS = """
@@ -200,3 +232,111 @@ async def test_ticks_are_round_and_reach_the_highest_bar(run):
         [0], [-10, -5, 0, 5, 10], [-2_000, -1_000, 0, 1_000, 2_000], [-5e6, -2.5e6, 0, 2.5e6, 5e6],
     ]  # fmt: skip
     assert all(scale["end"] >= most for scale, most in zip(scales, [0, 7, 1234, 5e6], strict=True))
+
+
+ANSWERS = """
+    const asked = [];
+    const answer = (status, body) =>
+        new Response(JSON.stringify(body), { status, headers: { "Content-Type": "application/json" } });
+    // A worker with `assets` windows of each minute, of which it gives no more than 50,000 at once.
+    const serve = (assets) => {
+        window.fetch = async (path) => {
+            const query = new URL(path, location).searchParams;
+            const [from, to] = [Number(query.get("from")), Number(query.get("to"))];
+            asked.push([from / 60000, to / 60000]);
+            const count = (to - from) / 60000;
+            if (count * assets > 50000) return answer(400, { error: "that is more than 50000 windows" });
+            return answer(200, { windows: Array.from({ length: count }, (_, at) => from / 60000 + at) });
+        };
+    };
+"""
+
+
+async def test_a_range_that_is_refused_is_asked_for_in_halves_one_after_the_other(run):
+    got = await run(
+        "ranges",
+        f"""{ANSWERS}
+        serve(2000);
+        return [await m.windowsIn("/liquidations/?window=1m", 0, 61 * 60000, 60000), asked];""",
+    )
+    assert got == [list(range(61)), [[0, 61], [0, 30], [0, 15], [15, 30], [30, 61], [30, 45], [45, 61]]]
+
+
+async def test_a_window_that_is_refused_is_not_asked_for_again(run):
+    got = await run(
+        "ranges",
+        f"""{ANSWERS}
+        serve(60000);
+        const windows = m.windowsIn("/liquidations/?window=1m", 0, 61 * 60000, 60000);
+        const said = await windows.catch((error) => error.message);
+        return [said, asked.length, asked.at(-1)];""",
+    )
+    assert got == ["that is more than 50000 windows", 6, [0, 1]]
+
+
+async def test_lists_that_fail_are_asked_for_again_and_ones_that_are_refused_are_not(run):
+    got = await run(
+        "loader",
+        f"""{ANSWERS}
+        const {{ Model }} = await import("/dashboard/model.js");
+        const model = new Model();
+        model.useSize("1m");
+        const troubles = [];
+        const loader = new m.Loader(model, {{ changed: () => {{}}, trouble: (text) => troubles.push(text) }});
+        window.setTimeout = (done) => done();
+        const whole = [answer(500, {{ error: "broken" }})];
+        window.fetch = async (path) => {{
+            if (path.startsWith("/liquidations/")) return whole.pop() ?? answer(400, {{ error: "refused" }});
+            asked.push(path.split("?")[0]);
+            return answer(200, {{ gaps: [], windows: [] }});
+        }};
+        await loader.lists();
+        return [troubles, asked, model.shown.liquidationsFromMs === Infinity];""",
+    )
+    troubles = [f"Not all of it can be shown now: {why}." for why in ("broken", "refused")]
+    assert got == [troubles, ["/imbalance/", "/gaps/"] * 2, True]
+
+
+@pytest.mark.parametrize(("markets", "newest"), [(500, 60), (501, 10)])
+async def test_among_very_many_markets_few_windows_are_asked_for_but_of_the_chosen_one(run, markets, newest):
+    got = await run(
+        "loader",
+        f"""{ANSWERS}
+        const {{ Model }} = await import("/dashboard/model.js");
+        const model = new Model();
+        model.useSize("1m");
+        const start = model.runningMs();
+        const market = (number) => ({{
+            window: "1m", window_start: start, final: false, revision: 0, exchange: "Gate", symbol: `X${{number}}`,
+            min_vol_usd: 0,
+        }});
+        model.takeWindows("imbalance", Array.from({{ length: {markets} }}, (_, at) => market(at)));
+        const loader = new m.Loader(model, {{ changed: () => {{}}, trouble: () => {{}} }});
+        window.fetch = async (path) => {{
+            asked.push(path.replace(/from=\\d+/, "from="));
+            return answer(200, {{ windows: [] }});
+        }};
+        const [one, other] = model.imbalance.series.values();
+        await loader.history(one, false);
+        await loader.history(other, true);
+        return asked;""",
+    )
+    asked = ["X0/?window=1m&windows=", "X0/?window=1m&from=", "X1/?window=1m&windows=", "X1/?window=1m&from="]
+    expected = [f"/imbalance/Gate/{one}{newest if one.endswith('windows=') else ''}" for one in asked]
+    assert got == [one for one in expected if markets == 500 or "X0/?window=1m&from=" not in one]
+
+
+async def test_what_was_heard_before_the_chart_begins_is_forgotten(run):
+    kept = await run(
+        "model",
+        """
+        const model = new m.Model();
+        model.useSize("1m");
+        const health = (at_ms) => ({ at_ms, feed: [], members: [], partitions: [], counts: { frames: 0 } });
+        for (let at = 0; at < 200; at += 1) {
+            model.heard.takeWindow({ asset: "BTC", window_start: at * 60000, coverage: 1 });
+            model.takeHealth(health(at * 60000 + 1000));
+        }
+        return [...model.heard.liquidations.keys()].map((start) => start / 60000);""",
+    )
+    assert kept == list(range(140, 200))

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from schemas.topics import Topics
 from tests.integration.processes import environment
 from tests.oracle import OracleSettings, expect
 from tests.unit.processors.records import LIQUIDATIONS, frame, item, mark
@@ -111,6 +112,14 @@ async def read(broker, *topics):
                 for tp, records in (await consumer.getmany(*behind, timeout_ms=100)).items():
                     found[tp] += records
     return found
+
+
+async def all_committed(broker, prefix, group):
+    """Whether a group's offsets are at the ends of its raw topics: its finals, gaps and dead letters are all there."""
+    topics = Topics(prefix)
+    async with AIOKafkaConsumer(bootstrap_servers=broker, group_id=group, enable_auto_commit=False) as consumer:
+        ends = await consumer.end_offsets([TopicPartition(topic, n) for topic in topics.raw for n in range(4)])
+        return all([(await consumer.committed(tp) or 0) >= end for tp, end in ends.items()])
 
 
 def finals_topics(prefix):

@@ -107,9 +107,9 @@ class FeedServer:
         self.sent.append(message)
 
     async def cut(self) -> None:
-        """Cut the connection without a word, once all that was sent is surely read."""
-        await asyncio.sleep(0.5)
+        """Cut the connection without a word, once all that was sent is read: a ping is answered in its turn."""
         assert self.client is not None
+        await (await self.client.ping())
         self.subscribed.clear()
         self.client.transport.abort()
 

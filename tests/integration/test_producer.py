@@ -189,18 +189,20 @@ async def test_frames_arrive_as_they_came_in_order_with_key_timestamp_and_header
 
 
 async def test_marks_stand_in_every_partition_of_both_topics_and_a_quiet_feed_is_heard(broker, feed, topics):
-    async with producing(settings(broker, feed, topics), feed):
-        await asyncio.sleep(1.5)
+    async with producing(settings(broker, feed, topics), feed) as stats:
+        await until(lambda: stats.published >= 15 * 8)  # marks, in eight partitions
+        await until(lambda: sum(text == "ping" for _, text in feed.seen) > 20)
     marks = marks_of(await everything(broker, *topics.raw))
     assert sorted(marks) == sorted((name, n) for name in topics.raw for n in range(4))
     assert len({json.dumps(each) for each in marks.values()}) == 1
     (first, *_, last) = one = marks[topics.raw_trades, 2]
     assert kinds(one) == ["up", "down"]
-    assert 10 <= len(one) <= 20
+    assert 15 < len(one) <= 3 + (last["at_ms"] - first["at_ms"]) / 100
     assert (first["channels"], first["at_ms"]) == (["liquidationOrders"], first["heard_at_ms"])
-    assert all(mark["at_ms"] - mark["heard_at_ms"] <= 150 for mark in one)  # quiet, and known to be
-    assert last["heard_at_ms"] - first["at_ms"] > 1_300
-    assert ("ping" in [text for _, text in feed.seen]) is True
+    heard_ms = [mark["heard_at_ms"] for mark in one]  # quiet, and known to be
+    assert heard_ms == sorted(heard_ms)
+    assert len(set(heard_ms)) > 5
+    assert last["heard_at_ms"] - first["at_ms"] > 20 * 45  # so many probes were answered, 50 ms apart
     assert feed.seen[-1] == (1, '{"method":"unsubscribe","channels":["liquidationOrders"]}')
 
 
@@ -408,10 +410,10 @@ async def test_the_channels_file_is_followed_without_a_reconnect(broker, feed, t
     async with producing(dataclasses.replace(given, channels_looked_at_every_ms=20, redundant_group="pair"), feed):
         file.write_text("- nonsense")
         file.write_text("- liquidationOrders\n- futures_trades@{Gate,OKX}_BTC_USDT@10000")
-        await until(lambda: len(feed.seen) >= 2)
+        await until(lambda: sum('"subscribe"' in text for _, text in feed.seen) == 2)
         await feed.send(frame(0, "liquidation_orders"), frame(1), frame(2, TRADES))
         file.write_text(f"- {TRADES}")
-        await until(lambda: '"unsubscribe"' in feed.seen[-1][1])
+        await until(lambda: any('"unsubscribe"' in text for _, text in feed.seen))
     asked = [text for _, text in feed.seen if text != "ping"]
     other = TRADES.replace("Gate", "OKX")
     assert [(json.loads(text)["method"], json.loads(text)["channels"]) for text in asked[:3]] == [
@@ -524,7 +526,7 @@ async def test_a_refused_key_is_one_line_without_the_key(broker, feed, topics):
 async def test_an_unreachable_feed_is_tried_again_with_a_line_each_time(broker, feed, topics):
     feed.status = HTTPStatus.SERVICE_UNAVAILABLE
     process = await start("--broker", broker, "--topic-prefix", topics.prefix, "--url", feed.url, COINGLASS_API_KEY=KEY)
-    await until(lambda: len(feed.paths) == 2)
+    await until(lambda: len(feed.paths) >= 2)
     feed.status = None
     await until(feed.subscribed.is_set)
     process.send_signal(signal.SIGINT)

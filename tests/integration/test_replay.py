@@ -75,13 +75,8 @@ async def live(broker, tmp_path_factory):
         await eventually(published)
         await first.stop(signal.SIGKILL)
     await recorded.write(broker, prefix, records[half:])
-    count = len(await recorded.expected(broker, prefix))
     async with worker(broker, folder, prefix, *FLAGS, "--member", "one") as second:
-
-        async def all_published():
-            return len(await recorded.finals(broker, prefix)) >= count
-
-        await eventually(all_published, 40)
+        await eventually(lambda: recorded.all_committed(broker, prefix, prefix), 40)
         assert await second.stop() == 0
     status, _, errors = await run("export", "--broker", broker, "--topic-prefix", prefix, "--to", folder / "export")
     assert status == 0, errors

@@ -15,6 +15,7 @@ from processors.engine.transaction_client import TransactionClient
 from processors.engine.transaction_requests import NOBODY, GroupIdentity
 from processors.engine.transactions import PartitionWriter
 from schemas.topics import TopicSpec
+from tests.integration.reading import records
 
 
 @pytest.fixture
@@ -43,15 +44,7 @@ def changes(name, *values, rows=None):
 
 
 async def committed(broker, topic):
-    async with AIOKafkaConsumer(
-        bootstrap_servers=broker, isolation_level="read_committed", auto_offset_reset="earliest"
-    ) as consumer:
-        consumer.assign([TopicPartition(topic, p) for p in range(4)])
-        found, quiet = [], 0
-        while quiet < 3:
-            got = [m for messages in (await consumer.getmany(timeout_ms=150)).values() for m in messages]
-            found, quiet = found + got, 0 if got else quiet + 1
-        return found
+    return await records(broker, topic, range(4))
 
 
 async def group_offset(broker, name):

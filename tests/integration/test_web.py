@@ -30,7 +30,10 @@ TOKEN = "a-token-of-the-tests-0123456789"
 MINUTE = 60_000
 MINUTES = 90  # closed windows: more than the tables keep
 FIRST = M - (MINUTES - 1) * MINUTE
-HOSTILE = ('<img src=x onerror="alert(1)">', "\u202eCTB", "A/B", "..", "=1+1,\"'", "x" * 64, "%2F", "\N{SNOWMAN}")
+HOSTILE = (
+    *('<img src=x onerror="alert(1)">', "\u202eCTB", "A/B", "..", "=1+1,\"'", "x" * 64, "%2F", "\N{SNOWMAN}"),
+    "{asset}",
+)
 OTHER_CHANNEL = TRADES.replace("10000", "50000")
 
 
@@ -137,6 +140,29 @@ def test_a_range_holds_what_starts_in_it_whether_final_or_open(site):
     assert site.json("/liquidations/BTC/?to=1000")["windows"] == []
 
 
+def test_a_record_that_is_none_of_ours_keeps_nobody_from_the_others(site):
+    topics = site.topics
+
+    async def write_junk():
+        async with AIOKafkaProducer(bootstrap_servers=site.broker) as producer:
+            for topic in (topics.liquidation_volume("1m"), topics.feed_gaps):
+                for key, value in ((b"BTC", b"junk"), (b"BTC", None), (None, b"\xc3\x01")):
+                    await producer.send_and_wait(topic, value, key)
+
+    asyncio.run(write_junk())
+    windows = site.json(f"/liquidations/BTC/?from={FIRST}&window=1m")["windows"]
+    assert len(windows) == MINUTES
+    assert len(site.json(f"/liquidations/?from={FIRST}&to={M}&window=1m")["windows"]) == MINUTES - 1
+    assert site.json("/gaps/") == {"gaps": []}
+
+
+def test_of_a_market_s_channels_each_has_as_many_windows_as_are_asked_for(site):
+    for count in (60, 61, 80):
+        windows = site.json(f"/imbalance/Binance/BTCUSDT/?windows={count}&window=1m")["windows"]
+        volumes = [window["min_vol_usd"] for window in windows]
+        assert (volumes.count(10_000.0), volumes.count(50_000.0)) == (count, 1)
+
+
 def test_gaps_of_the_feed_are_those_that_overlap_the_range(site, broker):
     async def tell():
         encode = encoder("feed_gap", single_object_header("feed_gap"))
@@ -175,6 +201,7 @@ def test_an_answer_that_is_still_so_is_not_sent_again(site):
         status, again, body = site.ask(path, **{"If-None-Match": headers["ETag"]})
         assert (status, again["ETag"], body) == (304, headers["ETag"], b""), path
         assert site.ask(path, **{"If-None-Match": '"another"'})[0] == 200
+        assert site.ask(path, **{"If-None-Match": "*"})[0] == 304
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -221,6 +248,10 @@ def test_without_the_token_nothing_is_shown_of_the_feed(site):
             assert b"BTC" not in body
     for path in ("/", "/health", "/ready"):
         assert site.ask(path, token=None)[0] == 200
+
+
+def test_the_token_s_scheme_may_be_spelled_in_any_case(site):
+    assert site.ask("/liquidations/", token=None, Authorization=f"bearer {TOKEN}")[0] == 200
 
 
 def test_nothing_can_be_written(site):

@@ -1,6 +1,7 @@
 // The worker's routes, with the token where it asks for one.
 
 const TOKEN = "coinglass-streams-token";
+const REFUSED = "That token was refused.";
 
 /** The worker wants a token, or another one. */
 export class TokenNeeded extends Error {}
@@ -13,19 +14,29 @@ export class NotNow extends Error {
   }
 }
 
-/** GET; returns the response, or throws TokenNeeded, NotNow or an Error that says what the worker said. */
+/** The worker will not answer this; asked again it would say the same. */
+export class Refused extends Error {}
+
+/** GET; returns the response, or throws TokenNeeded, NotNow, Refused or an Error that says what the worker said. */
 export async function get(path, options = {}) {
   const token = sessionStorage.getItem(TOKEN);
-  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-  const response = await fetch(path, { headers, ...options });
+  const response = await fetch(path, { headers: headersWith(token), ...options });
   if (response.ok) return response;
-  if (response.status === 401) throw new TokenNeeded(token === null ? "" : "That token was refused.");
+  if (response.status === 401) throw new TokenNeeded(token === null ? "" : REFUSED);
   const said = await response.json().catch(() => ({}));
   const message = typeof said.error === "string" ? said.error : `HTTP ${response.status}`;
   if (response.status === 503 || response.status === 429) {
     throw new NotNow(message, Number(response.headers.get("Retry-After") ?? 2) * 1_000 || 2_000);
   }
-  throw new Error(message);
+  throw response.status === 400 ? new Refused(message) : new Error(message);
+}
+
+function headersWith(token) {
+  try {
+    return new Headers(token === null ? {} : { Authorization: `Bearer ${token}` });
+  } catch {
+    throw new TokenNeeded(REFUSED); // no header can hold it, so it is not the worker's
+  }
 }
 
 export const json = async (path) => (await get(path)).json();

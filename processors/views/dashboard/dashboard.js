@@ -65,12 +65,18 @@ element("size").addEventListener("change", (event) => {
   loader.lists();
 });
 
-/** Once a second: the clock, and a new window where time alone has begun one. */
+const GAPS_MS_MIN = 60_000;
+
+/** Once a second: the clock, a new window where time alone has begun one, and now and then the gaps. */
 let running = null;
+let gapsAskedIn = null; // the window, or the minute where windows are shorter, that the gaps were last asked for in
 function tick() {
   if (model.size === null) return;
   element("clock").firstElementChild.textContent = second(model.nowMs());
-  const begun = running !== null && running !== model.runningMs();
+  if (!status.connected) return;
+  if (running !== model.runningMs()) paintAll();
   running = model.runningMs();
-  if (begun && status.connected) loader.gaps();
+  const period = Math.floor(model.nowMs() / Math.max(GAPS_MS_MIN, model.size.ms));
+  if (gapsAskedIn !== null && gapsAskedIn !== period) loader.gaps();
+  gapsAskedIn = period;
 }

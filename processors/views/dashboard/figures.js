@@ -1,6 +1,8 @@
 // Charts as plotly takes them: { data, layout }. Pure. No text from outside goes in here, numbers only: plotly would
 // read markup in it.
 
+import { tickFormat } from "./format.js";
+
 /** Pixels left and right of a plot, where a chart's axis and its cursor find room. */
 export const MARGIN = { left: 56, right: 10 };
 export const STRIP_MARGIN = { left: 2, right: 10 };
@@ -128,7 +130,7 @@ function base(slots, colours, width, height) {
       range: [slots[0].start, slots.at(-1).end],
       gridcolor: colours.grid,
       nticks: Math.max(2, Math.floor(width / 110)),
-      tickformat: "%H:%M",
+      tickformat: tickFormat(slots[0].end - slots[0].start),
       fixedrange: true,
     },
     yaxis: { gridcolor: colours.grid, zerolinecolor: colours.muted, zerolinewidth: 1, fixedrange: true },

@@ -1,5 +1,7 @@
 // Numbers, times and names as people read them. Pure.
 
+import { SPAN } from "./windows.js";
+
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const shares = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
@@ -27,13 +29,36 @@ export const price = (value) =>
 export const share = (value) => (value === null ? NOTHING : shares.format(value < 1 ? Math.min(value, 0.999) : value));
 export const signedShare = (value) => signedShares.format(value);
 
-/** `12:03` of UTC ms. */
-export const minute = (ms) => new Date(ms).toISOString().slice(11, 16);
+const DAY_MS = 86_400_000;
+
+/** `2026-11-25` of UTC ms. */
+const day = (ms) => new Date(ms).toISOString().slice(0, 10);
 /** `12:03:59` of UTC ms. */
 export const second = (ms) => new Date(ms).toISOString().slice(11, 19);
+/** `12:03:59` of UTC ms, with the date where that is not today's. */
+export const moment = (ms, nowMs) => (day(ms) === day(nowMs) ? second(ms) : `${day(ms)} ${second(ms)}`);
 
-/** Where a window begins: to the minute, or to the second where windows are shorter. */
-export const windowTime = (ms, sizeMs) => (sizeMs % 60_000 === 0 ? minute(ms) : second(ms));
+/** How times of windows of a size are told from each other: over more than a day they need the date. */
+const dated = (sizeMs) => SPAN * sizeMs > DAY_MS;
+const clockOf = (sizeMs) => {
+  if (sizeMs % DAY_MS === 0) return { end: 0, ticks: "" };
+  if (sizeMs % 60_000 === 0) return { end: 16, ticks: "%H:%M" };
+  if (sizeMs % 1_000 === 0) return { end: 19, ticks: "%H:%M:%S" };
+  return { end: 23, ticks: "%H:%M:%S.%L" };
+};
+
+/** Where a window begins: as much of the date and of the clock as tells it from others of its size. */
+export function windowTime(ms, sizeMs) {
+  const clock = new Date(ms).toISOString().slice(11, clockOf(sizeMs).end);
+  return (dated(sizeMs) ? `${day(ms)} ${clock}` : clock).trim();
+}
+
+/** The same for plotly's ticks; in one line, for which there is room. */
+export function tickFormat(sizeMs) {
+  const clock = clockOf(sizeMs).ticks;
+  if (clock === "") return "%Y-%m-%d";
+  return dated(sizeMs) ? `%b %d, ${clock}` : clock;
+}
 
 /** A length of time: `0.4 s`, `12 s`, `3 min`, `2.5 h`. */
 export function duration(ms) {

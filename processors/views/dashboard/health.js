@@ -1,6 +1,6 @@
 // Feed health: who is connected, how far behind, what was missed, late or rejected.
 
-import { count, duration, NOTHING, plain, second, share } from "./format.js";
+import { count, duration, moment, NOTHING, plain, share } from "./format.js";
 import { channelOf } from "./heard.js";
 import { Painter } from "./painter.js";
 import { element, setText } from "./parts.js";
@@ -17,7 +17,7 @@ export const fresh = ({ recovering, stale_ms }) => !recovering && stale_ms !== n
 export class Health {
   constructor(model) {
     this.model = model;
-    this.gaps = new Rows(element("gaps"), gapCells);
+    this.gaps = new Rows(element("gaps"), (gap) => this.gapCells(gap));
     this.connections = new Rows(element("connections"), (one) => this.connectionCells(one));
     this.members = new Rows(element("members"), (one) => this.memberCells(one));
     this.partitions = new Rows(element("partitions"), (one) => this.partitionCells(one));
@@ -59,7 +59,7 @@ export class Health {
   feed(connections) {
     const { channels, open } = this.model.heard;
     if (channels.size === 0) return ["no marks: nobody can say"];
-    if (open.size === channels.size) return [`not heard since ${second(Math.max(...open.values()))} UTC`, true];
+    if (open.size === channels.size) return [`not heard since ${this.moment(Math.max(...open.values()))} UTC`, true];
     if (open.size > 0) return [`${count(open.size)} of ${count(channels.size)} channels not heard`, true];
     const up = connections.filter((one) => one.up).length;
     return [`heard, ${count(up)} connection${up > 1 ? "s" : ""}`];
@@ -115,14 +115,20 @@ export class Health {
       plain(owner ?? NOTHING),
       recovering ? "being recovered" : stale_ms > STALE_MS ? `${duration(stale_ms)} behind` : "up to date",
       lag === null || lag === undefined ? NOTHING : count(lag),
-      marked ? second(watermark_ms) : NOTHING,
+      marked ? this.moment(watermark_ms) : NOTHING,
       marked ? duration(this.model.health.at_ms - watermark_ms) : NOTHING,
     ];
   }
-}
 
-const gapCells = ({ from, to, open, channels, why }) =>
-  [second(from), open ? "not over" : second(to), duration(to - from), named([...channels]), plain(why)];
+  gapCells({ from, to, open, channels, why }) {
+    const ended = open ? "not over" : this.moment(to);
+    return [this.moment(from), ended, duration(to - from), named([...channels]), plain(why)];
+  }
+
+  moment(ms) {
+    return moment(ms, this.model.nowMs());
+  }
+}
 
 function named(channels) {
   const some = channels.slice(0, CHANNELS_NAMED).map(plain).join(", ");

@@ -65,6 +65,11 @@ export class Heard {
     }
   }
 
+  /** Forget what is told of windows that began before. */
+  forget(beforeMs) {
+    for (const start of this.liquidations.keys()) if (start < beforeMs) this.liquidations.delete(start);
+  }
+
   since(ms) {
     this.sinceMs = Math.min(this.sinceMs, ms);
   }

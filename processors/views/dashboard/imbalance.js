@@ -23,7 +23,7 @@ export class Imbalance {
     this.filter = "";
     this.rows = []; // of the strip: each market's slots
     this.slots = []; // of the chosen market
-    this.names = new Map(); // id -> name
+    this.names = new WeakMap(); // series -> name, for as long as the series is there
     this.strip = new Chart(element("strip-chart"), {
       figure: (colours, width) => (this.rows.length === 0 ? null : strip(this.rows, colours, width)),
       slots: () => this.slots,
@@ -72,8 +72,8 @@ export class Imbalance {
   }
 
   name(series) {
-    let name = this.names.get(series.id);
-    if (name === undefined) this.names.set(series.id, (name = marketName(series.first)));
+    let name = this.names.get(series);
+    if (name === undefined) this.names.set(series, (name = marketName(series.first)));
     return name;
   }
 

@@ -66,27 +66,28 @@ export class Liquidations {
     }
     const fits = (one) => folded(one.name).includes(this.filter);
     const top = this.ranking.of(sums, (one) => one.long + one.short, fits);
-    for (const one of [all, ...top]) {
-      one.texts = [one.name, compactUsd(one.long), compactUsd(one.short), compactUsd(one.largest)];
-    }
+    for (const one of top) one.texts = [one.name, ...[one.long, one.short, one.largest].map(compactUsd)];
+    const known = this.model.shown.liquidationsFromMs < Infinity; // until then nothing is not zero
+    all.texts = [all.name, ...[all.long, all.short, all.largest].map((sum) => (known ? compactUsd(sum) : NOTHING))];
     this.assets.show([all, ...top], (one) => one.id);
     const span = duration(SPAN * this.model.size.ms);
     const more = this.filter === "" ? sums.size - top.length : 0;
     const orFind = more > 0 ? `; ${count(more)} more: type to find one` : "";
-    setText("assets-note", `${count(sums.size)} assets, last ${span}${orFind}`);
+    setText("assets-note", `${known ? count(sums.size) : NOTHING} assets, last ${span}${orFind}`);
     this.paintTiles(all, top[0], span);
   }
 
   paintTiles(all, first, span) {
-    setText("tile-long", compactUsd(all.long));
-    setText("tile-short", compactUsd(all.short));
+    const [, long, short, largest] = all.texts;
+    setText("tile-long", long);
+    setText("tile-short", short);
     for (const note of document.querySelectorAll("[data-span]")) setText(note, `last ${span}`);
     if (this.filter === "") {
       setText("tile-asset", first?.name ?? NOTHING);
       setText("tile-asset-note", first ? `${compactUsd(first.long + first.short)} liquidated` : NOTHING);
     }
     const any = all.largest > 0;
-    setText("tile-largest", any ? compactUsd(all.largest) : NOTHING);
+    setText("tile-largest", any ? largest : NOTHING);
     setText("tile-largest-note", any ? `${all.by}, ${windowTime(all.at, this.model.size.ms)} UTC` : NOTHING);
   }
 

@@ -1,11 +1,13 @@
 // Asks for what events don't tell: lists at first and after a break, gaps, and the history of what is looked at.
 
-import { json, NotNow, TokenNeeded } from "./api.js";
+import { json, NotNow, Refused, TokenNeeded } from "./api.js";
+import { windowsIn } from "./ranges.js";
 import { knownFromMs, SPAN } from "./windows.js";
 
 const RETRY_MS = 2_000;
-/** With more markets than this, only the chosen one's older windows are asked for. */
+/** With more markets than this, few windows of each are asked for, and only the chosen one's older ones. */
 const MANY_MARKETS = 500;
+const FEW_WINDOWS = 10;
 
 export class Loader {
   /** changed(): what is known has grown; trouble(text): why not all of it could be had, empty once it could. */
@@ -26,18 +28,21 @@ export class Loader {
     while (mine === this.loads) {
       try {
         const from = this.model.firstMs();
+        const { ms } = this.model.size;
+        const to = this.model.runningMs() + 2 * ms; // the next window may begin meanwhile
         const [liquidations, imbalance] = await Promise.all([
-          json(`/liquidations/?${this.query}&from=${from}`),
+          windowsIn(`/liquidations/?${this.query}`, from, to, ms),
           json(`/imbalance/?${this.query}&windows=2`),
           this.gaps(),
         ]);
         if (mine !== this.loads) return;
-        this.model.takeLists(liquidations.windows, imbalance.windows, from);
+        this.model.takeLists(liquidations, imbalance.windows, from);
         this.trouble("");
         return this.changed(); // if any of it was old, what is newer comes with the events
       } catch (error) {
         if (mine !== this.loads || error instanceof TokenNeeded) return; // whoever reads the events asks for it
         this.trouble(`Not all of it can be shown now: ${error.message}.`);
+        if (error instanceof Refused) return; // the next connection, or another size, asks again
         await new Promise((resolve) => setTimeout(resolve, error instanceof NotNow ? error.retryMs : RETRY_MS));
       }
     }
@@ -51,14 +56,15 @@ export class Loader {
   }
 
   /**
-   * Fetch one market's windows for the charts: what the tables hold, and what is older from the topics. That costs the
-   * worker the reading of all markets' finals, so among very many it is done for the chosen market alone.
+   * Fetch one market's windows for the charts: the newest first, and then all that began since the charts do. What the
+   * tables do not hold costs the worker the reading of all markets' finals, so among very many it is asked for of the
+   * chosen market alone.
    */
   async history(series, chosen) {
     try {
-      await this.windowsOf(series, `windows=${SPAN}`);
-      const from = this.model.firstMs();
       const many = this.model.imbalance.series.size > MANY_MARKETS;
+      await this.windowsOf(series, `windows=${many ? FEW_WINDOWS : SPAN}`);
+      const from = this.model.firstMs();
       if (knownFromMs(series) <= from || (many && !chosen)) return;
       const before = this.older;
       this.older = before.then(() => this.windowsOf(series, `from=${from}`)).catch(() => {}); // one after the other

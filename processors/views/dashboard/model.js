@@ -82,6 +82,7 @@ export class Model {
     this.health = health;
     this.takeClock(health.at_ms);
     this.heard.takeHealth(health);
+    if (this.size !== null) this.heard.forget(this.firstMs()); // no chart shows it
   }
 
   takeClock(atMs) {

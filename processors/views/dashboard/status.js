@@ -1,7 +1,7 @@
 // How things stand between the page and the worker: the line at the top, the banners, and the form for a token.
 
 import { keepToken } from "./api.js";
-import { duration, plain, second } from "./format.js";
+import { duration, moment, plain } from "./format.js";
 import { fresh } from "./health.js";
 import { element, setText } from "./parts.js";
 
@@ -28,9 +28,10 @@ export class Status {
   }
 
   inWords(kind, detail) {
-    const shown = this.since === null ? "" : `; what you see is from ${second(this.since)} UTC`;
+    const shown = this.since === null ? "" : `; what you see is from ${moment(this.since, this.model.nowMs())} UTC`;
     if (kind === "live") return "live";
     if (kind === "token") return "a token is needed";
+    if (kind === "paused") return `paused while nobody looks${shown}`;
     if (kind === "connecting") return `connecting…${shown}`;
     return `not connected, trying again in ${duration(detail.retryMs)}${shown} (${detail.message})`;
   }

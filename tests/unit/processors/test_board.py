@@ -138,6 +138,27 @@ def test_a_line_s_version_changes_with_its_windows_alone():
     assert board.line(LIQUIDATION_VOLUME, "BTC").version > before
 
 
+def test_an_aggregate_s_version_changes_with_its_windows_alone():
+    board = board_of(frame(item(M)), frame(item(M), channel=TRADES))
+    before = dict(board.versions)
+    board.apply(HERE, rows_of(frame(item(M, 9.0), channel=TRADES)))
+    assert board.versions[LIQUIDATION_VOLUME.name] == before[LIQUIDATION_VOLUME.name]
+    assert board.versions[TRADE_IMBALANCE.name] > before[TRADE_IMBALANCE.name]
+
+
+def test_a_line_lacks_windows_only_where_its_own_table_is_full_of_such(monkeypatch):
+    monkeypatch.setattr("processors.views.board.CLOSED_ROWS_KEPT", 3)
+    board = board_of(*(frame(item(M + n * 60_000)) for n in range(3)))
+    board.replace(THERE, rows_of(frame(item(M), channel=TRADES)))
+    btc, trades = board.line(LIQUIDATION_VOLUME, "BTC"), board.line(TRADE_IMBALANCE, TRADES)
+    assert board.lacks(btc, 60_000, limit=4)
+    assert not board.lacks(btc, 60_000, limit=3)
+    assert not board.lacks(btc, 300_000, limit=4)
+    assert not board.lacks(trades, 60_000, limit=4)
+    board.apply(HERE, {next(iter(board._cells[HERE])): None})
+    assert not board.lacks(btc, 60_000, limit=4)
+
+
 def test_a_board_that_forgot_knows_nothing():
     board = board_of(frame(item(M)), frame(item(M), channel=TRADES))
     board.forget()

@@ -248,11 +248,22 @@ def test_closed_windows_are_kept_for_a_while_and_then_deleted():
 
 def test_however_many_keys_close_the_table_and_the_memory_stay_bounded():
     step, rows = pipeline("1s"), {}
-    for second in range(12):
+    for second in range(25):
         step.process([frame(*(item(M + second * 1_000, asset=f"A{second}-{i}") for i in range(1_000)))])
         rows |= step.take().rows
     assert sum(row is not None and b"window" in key for key, row in rows.items()) <= CLOSED_ROWS_KEPT + 7_000
     assert sum(len(lane.slots) for lane in step._open.lanes.values()) <= 7_000
+
+
+def test_many_short_windows_do_not_push_out_the_long_ones(monkeypatch):
+    monkeypatch.setattr("processors.pipeline.CLOSED_ROWS_KEPT", 30)
+    step, rows = pipeline("1m", "1h"), {}
+    for minute in range(0, 190, 2):
+        step.process([frame(item(M + minute * 60_000))])
+        rows |= step.take().rows
+    windows = [json.loads(key) for key, row in rows.items() if row is not None and b"window" in key]
+    assert sum(size == 3_600_000 for _, _, _, size, *_ in windows) == 4  # three of them closed
+    assert 30 <= sum(size == 60_000 for _, _, _, size, *_ in windows) <= 35
 
 
 def test_a_frame_that_closes_its_own_window_never_adds_to_what_was_closed():

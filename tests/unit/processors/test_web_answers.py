@@ -2,11 +2,13 @@ import csv
 import io
 
 from processors.aggregates import LIQUIDATION_VOLUME, TRADE_IMBALANCE
+from processors.views.answers import _merged
 from processors.views.csv_answers import windows_as_csv
-from processors.views.history import AFTER_SILENCE_MS, _Horizon
+from processors.views.history import AFTER_SILENCE_MS, KEPT_MAX, KEPT_WINDOWS_MAX, FinalsHistory, _Horizon, _Read
 from processors.views.openapi import document
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
+from schemas.topics import Topics
 
 WINDOW = {
     "asset": 'a,"b"\r\n', "window_start": 1, "window_end": 2, "long_usd": 1e21, "short_usd": 0.1, "total_usd": 0.0,
@@ -36,6 +38,25 @@ def test_reading_stops_a_while_after_what_was_told_first_past_the_horizon():
     assert not horizon.passed
     assert horizon.look(silence + AFTER_SILENCE_MS + 1)
     assert horizon.passed
+
+
+def test_a_window_that_is_open_here_and_final_in_its_topic_already_is_told_of_once():
+    final = {**WINDOW, "final": True}
+    other = {**WINDOW, "window_start": 9}
+    assert _merged([WINDOW, other], [final]) == [other, final]
+
+
+def test_what_was_read_is_kept_within_bounds_and_dropped_one_by_one():
+    history = FinalsHistory("nowhere:1", Topics())
+    for number in range(KEPT_MAX + 10):
+        history._keep(("small", number), _Read([WINDOW], {}, True, True))
+    assert len(history._kept) == history._kept_windows == KEPT_MAX
+    assert ("small", 9) not in history._kept
+    large = _Read([WINDOW] * (KEPT_WINDOWS_MAX - 1), {}, True, True)
+    for _ in range(2):  # the second takes the place of the first
+        history._keep(("large",), large)
+    assert list(history._kept) == [("small", KEPT_MAX + 9), ("large",)]
+    assert history._kept_windows == KEPT_WINDOWS_MAX
 
 
 def test_the_document_asks_for_a_token_only_where_one_is_set_and_never_for_health():

@@ -1,5 +1,5 @@
 from processors.views.board import Board
-from processors.views.health import PartitionState, group_health
+from processors.views.health import CONNECTIONS_MAX, PartitionState, group_health
 from processors.windows import window_sizes
 from schemas.durations import parse_duration
 from tests.unit.processors.records import NOW_MS, TOPIC, TRADES, frame, item, mark, pipeline
@@ -44,6 +44,15 @@ def test_a_connection_is_up_while_its_marks_come():
     assert not silent["up"]
     (down,) = group_health(board_of(*marks, mark("down", NOW_MS + 1_500)), [state()], NOW_MS + 2_000)["feed"]
     assert not down["up"]
+
+
+def test_of_many_connections_none_is_left_out_that_was_the_last_to_hear_a_channel():
+    dead = mark("up", NOW_MS - 20_000, connection="dead", channels=[TRADES])
+    follower = mark("up", NOW_MS - 9_000, connection="older")
+    crowd = [mark("up", NOW_MS, connection=f"c{number}") for number in range(CONNECTIONS_MAX)]
+    feed = group_health(board_of(dead, follower, *crowd), [state()], NOW_MS)["feed"]
+    assert [one["connection"] for one in feed[CONNECTIONS_MAX:]] == ["dead"]
+    assert not feed[-1]["up"]
 
 
 def test_counts_are_sums_of_the_state_and_rejected_frames_are_counted_by_reason():

@@ -20,7 +20,7 @@ def test_without_parameters_the_newest_of_every_length_are_asked_for():
 
 
 def test_one_length_and_a_count_can_be_asked_for():
-    assert query(("window", "5m"), ("windows", "10000")) == Query(SIZES[1:], windows=10_000)
+    assert query(("window", "5m"), ("windows", "10000")) == Query(SIZES[1:], windows=10_000, counted=True)
 
 
 @pytest.mark.parametrize(
