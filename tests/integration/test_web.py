@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from processors.pipeline import CLOSED_ROWS_KEPT
 from processors.views.events import STREAMS_MAX
 from processors.views.openapi import document
 from processors.windows import window_sizes
@@ -161,6 +162,27 @@ def test_of_a_market_s_channels_each_has_as_many_windows_as_are_asked_for(site):
         windows = site.json(f"/imbalance/Binance/BTCUSDT/?windows={count}&window=1m")["windows"]
         volumes = [window["min_vol_usd"] for window in windows]
         assert (volumes.count(10_000.0), volumes.count(50_000.0)) == (count, 1)
+
+
+async def test_what_full_tables_have_dropped_is_read_from_the_finals_where_so_many_are_asked_for(broker, tmp_path):
+    prefix, assets, minutes = f"full-{uuid.uuid4().hex[:8]}", 250, 50
+    assert assets * minutes > CLOSED_ROWS_KEPT
+    topics = await make_topics(broker, prefix)
+    times = [FIRST + n * MINUTE for n in range(minutes)]
+    await write(broker, topics, *(frame(*(item(at, asset=f"A{a}") for a in range(assets))) for at in times))
+    async with worker(broker, tmp_path, prefix) as running:
+        await running.until_ready()
+        newest = f"/liquidations/A{assets - 1}/?windows=1"
+        await running.until(
+            newest, lambda status, body: status == 200 and body["windows"][0]["window_start"] == times[-1]
+        )
+        for count in (60, 61):
+            _, body = await running.json(f"/liquidations/A0/?windows={count}")
+            assert [window["window_start"] for window in body["windows"]] == times[::-1], count
+        assert len((await running.json("/liquidations/A0/?windows=45"))[1]["windows"]) == 45
+        in_tables = (await running.json("/liquidations/?windows=60"))[1]["windows"]
+        assert len(in_tables) < assets * minutes  # of lists the tables alone
+        assert await running.stop() == 0
 
 
 def test_gaps_of_the_feed_are_those_that_overlap_the_range(site, broker):
