@@ -15,10 +15,17 @@ from processors.pipeline import AHEAD_MS_MAX
 from processors.views.board import Board, Cell, Line, in_order, is_of_market, newest
 from processors.views.bodies import Body, aged, respond
 from processors.views.csv_answers import windows_as_csv
-from processors.views.history import WINDOWS_MAX, Final, FinalsHistory, Selection, channel_of
+from processors.views.history import ANSWER_WINDOWS_MAX, Final, FinalsHistory, Selection, channel_of
 from processors.views.kept_bodies import KeptBodies
-from processors.views.parameters import WINDOWS_IN_TABLES, Query, parse_query, parse_range, wants_csv
-from processors.views.parameters import WINDOWS_MAX as WINDOWS_MAX_ASKED
+from processors.views.parameters import (
+    WINDOWS_IN_TABLES,
+    WINDOWS_MAX,
+    Query,
+    Range,
+    parse_query,
+    parse_range,
+    wants_csv,
+)
 from processors.views.problems import BadRequestError, UnknownError
 from processors.windows import WindowSize
 
@@ -106,14 +113,15 @@ class Answers:
         self, request: web.Request, selection: Selection, about: Mapping[str, str], lines: LinesNow
     ) -> web.Response:
         async def make(asked: Asked, query: Query) -> Body:
-            if not self._beyond_the_tables(lines(), query):
-                return self._body_of_some(asked, selection, about, lines(), query)
+            found = lines()
+            if not self._beyond_the_tables(found, query):
+                return self._body_of_some(asked, selection, about, found, query)
             finals = await self._finals(selection, lines, query)
             if not finals and not lines():
                 raise _unknown(selection, about, "are known")
             return _of_finals(selection.aggregate, about, finals, asked.csv)
 
-        return await self._answer(request, selection, WINDOWS_MAX_ASKED, make)
+        return await self._answer(request, selection, WINDOWS_MAX, make)
 
     async def _answer(
         self,
@@ -178,9 +186,10 @@ class Answers:
             for cell in of_line:
                 self._board.encoded(cell)
             cells += of_line
-            if len(cells) > WINDOWS_MAX:
+            if len(cells) > ANSWER_WINDOWS_MAX:
                 raise BadRequestError(
-                    f"that is more than {WINDOWS_MAX} windows: name one asset or market, one window, or fewer windows"
+                    f"that is more than {ANSWER_WINDOWS_MAX} windows: name one asset or market, one window, "
+                    "or fewer windows"
                 )
             if number % LINES_AT_ONCE == 0:
                 spent_seconds += time.monotonic() - since
@@ -214,11 +223,15 @@ class Answers:
         if query.range is not None:
             finals = await self._history.between(selection, query.sizes, query.range)
             return _merged(self._windows(lines(), query), finals)
-        before_ms, back = _now_ms() + AHEAD_MS_MAX, None
-        if query.windows <= WINDOWS_IN_TABLES:  # which the tables would hold, were they not full
-            before_ms, back = max(line.newest_end_ms for line in lines()), WINDOWS_IN_TABLES
-        newest_before = self._history.newest_before
-        by_size = [await newest_before(selection, size, before_ms, query.windows, back) for size in query.sizes]
+        if query.windows > WINDOWS_IN_TABLES:
+            before_ms, newest_before = _now_ms() + AHEAD_MS_MAX, self._history.newest_before
+            by_size = [await newest_before(selection, size, before_ms, query.windows) for size in query.sizes]
+        else:  # what the tables would hold, were they not full
+            end_ms, between = max(line.newest_end_ms for line in lines()), self._history.between
+            by_size = [
+                await between(selection, [size], Range(max(0, end_ms - WINDOWS_IN_TABLES * size.ms), end_ms))
+                for size in query.sizes
+            ]
         merged = _merged(self._windows(lines(), query), [final for finals in by_size for final in finals])
         of_each: dict[tuple[Any, ...], list[Final]] = {}
         for window in merged:

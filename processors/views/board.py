@@ -196,8 +196,9 @@ class Board:
 
     def lacks(self, line: Line, size_ms: int, limit: int) -> bool:
         """Whether a line may have had more windows of a length, up to a limit: its table is full, and drops some."""
-        full = any(self._counts[partition, size_ms] >= CLOSED_ROWS_KEPT for partition in line.partitions)
-        return full and len(line.cells(size_ms)) < limit
+        if len(line.cells(size_ms)) >= limit:
+            return False
+        return any(self._counts[partition, size_ms] >= CLOSED_ROWS_KEPT for partition in line.partitions)
 
     def encoded(self, cell: Cell) -> msgspec.Raw:
         """Return a window as JSON."""

@@ -38,7 +38,7 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 #: Windows in one answer; answers that are kept, and windows in all of them.
-WINDOWS_MAX = 50_000
+ANSWER_WINDOWS_MAX = 50_000
 KEPT_MAX, KEPT_WINDOWS_MAX = 500, 50_000
 WAITING_MAX = 16  # requests
 SECONDS_MAX = 15.0  # of one request, waiting included
@@ -90,21 +90,15 @@ class FinalsHistory:
             reads = [await self._read(consumer, selection, size, within) for size in sizes]
         return [final for read in reads for final in read.finals]
 
-    async def newest_before(
-        self, selection: Selection, size: WindowSize, before_ms: int, count: int, back: int | None = None
-    ) -> list[Final]:
-        """Return each channel's newest `count` finals, or more, that start before a moment: or all there are.
-
-        With `back` no further back than so many windows.
-        """
+    async def newest_before(self, selection: Selection, size: WindowSize, before_ms: int, count: int) -> list[Final]:
+        """Return each channel's newest `count` finals, or more, that start before a moment: or all there are."""
         async with self._alone() as consumer:
-            span_ms = count * size.ms if back is None else back * size.ms
+            span_ms = count * size.ms
             while True:
                 within = Range(max(0, before_ms - span_ms), before_ms)
                 read = await self._read(consumer, selection, size, within)
                 found = Counter(map(channel_of, read.finals)).values()
-                enough = back is not None or (found and min(found) >= count)
-                if enough or read.from_the_beginning or within.from_ms == 0:
+                if (found and min(found) >= count) or read.from_the_beginning or within.from_ms == 0:
                     return read.finals
                 span_ms *= 4
 
@@ -171,9 +165,9 @@ class FinalsHistory:
                 final = _decoded(selection.aggregate.schema, record)
                 if final is not None and within.holds(final["window_start"]):
                     finals[record.key, record.value] = {**final, "window": size.name, "final": True}
-                    if len(finals) > WINDOWS_MAX:
+                    if len(finals) > ANSWER_WINDOWS_MAX:
                         raise BadRequestError(
-                            f"that is more than {WINDOWS_MAX} windows: name one asset or market, one window, "
+                            f"that is more than {ANSWER_WINDOWS_MAX} windows: name one asset or market, one window, "
                             "or a shorter range"
                         )
         closed = len(horizons) == len(tps) > 0 and all(horizon.passed for horizon in horizons.values())
