@@ -252,6 +252,13 @@ ANSWERS = """
 """
 
 
+MODEL = """
+    const { Model } = await import("/dashboard/model.js");
+    const model = new Model();
+    model.useSize("1m");
+"""
+
+
 async def test_a_range_that_is_refused_is_asked_for_in_halves_one_after_the_other(run):
     got = await run(
         "ranges",
@@ -277,10 +284,7 @@ async def test_a_window_that_is_refused_is_not_asked_for_again(run):
 async def test_lists_that_fail_are_asked_for_again_and_ones_that_are_refused_are_not(run):
     got = await run(
         "loader",
-        f"""{ANSWERS}
-        const {{ Model }} = await import("/dashboard/model.js");
-        const model = new Model();
-        model.useSize("1m");
+        f"""{ANSWERS}{MODEL}
         const troubles = [];
         const loader = new m.Loader(model, {{ changed: () => {{}}, trouble: (text) => troubles.push(text) }});
         window.setTimeout = (done) => done();
@@ -301,10 +305,7 @@ async def test_lists_that_fail_are_asked_for_again_and_ones_that_are_refused_are
 async def test_among_very_many_markets_few_windows_are_asked_for_but_of_the_chosen_one(run, markets, newest):
     got = await run(
         "loader",
-        f"""{ANSWERS}
-        const {{ Model }} = await import("/dashboard/model.js");
-        const model = new Model();
-        model.useSize("1m");
+        f"""{ANSWERS}{MODEL}
         const start = model.runningMs();
         const market = (number) => ({{
             window: "1m", window_start: start, final: false, revision: 0, exchange: "Gate", symbol: `X${{number}}`,

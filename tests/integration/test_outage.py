@@ -241,9 +241,8 @@ async def test_a_producer_killed_in_an_outage_leaves_what_it_spooled_and_claims_
             await first.until("frames_total", sender.count)
             await first.until("spooled_total", sender.count - 200)
         spooled = await first.metric("spooled_total")
-        await first.until(
-            "spooled_total", spooled + 2 * 8
-        )  # in all partitions a mark that was made after the last frame
+        # In all eight partitions a mark that was made after the last frame.
+        await first.until("spooled_total", spooled + 2 * 8)
         first.process.send_signal(signal.SIGSTOP)  # what follows is lost
         lost_from_ms = time.time_ns() // 1_000_000 + 1
         await sender.send(100)

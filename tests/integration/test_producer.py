@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -50,6 +51,7 @@ class FakeFeed:
         self.port = 0
         self.status: HTTPStatus | None = None
         self.seen: list[tuple[int, str]] = []  # (number of the connection, text)
+        self.answered_ms: list[int] = []  # each ping
         self.paths: list[str] = []
         self.connections: list[ServerConnection] = []
         self.subscribed = asyncio.Event()
@@ -83,6 +85,7 @@ class FakeFeed:
                 self.seen.append((number, str(text)))
                 if text == "ping":
                     await connection.send("pong")
+                    self.answered_ms.append(time.time_ns() // 1_000_000)
                 elif json.loads(text)["method"] == "subscribe":
                     await connection.send('{"event":"subscribed","success":true}')
                     self.subscribed.set()
@@ -202,6 +205,9 @@ async def test_marks_stand_in_every_partition_of_both_topics_and_a_quiet_feed_is
     heard_ms = [mark["heard_at_ms"] for mark in one]  # quiet, and known to be
     assert heard_ms == sorted(heard_ms)
     assert len(set(heard_ms)) > 5
+    for mark in one:
+        answers_ms = [at_ms for at_ms in feed.answered_ms if at_ms <= mark["at_ms"] - 500]
+        assert mark["heard_at_ms"] >= max(answers_ms, default=0)
     assert last["heard_at_ms"] - first["at_ms"] > 4 * 250  # so many pings were answered, 300 ms apart
     assert feed.seen[-1] == (1, '{"method":"unsubscribe","channels":["liquidationOrders"]}')
 

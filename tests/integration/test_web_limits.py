@@ -17,7 +17,7 @@ LARGE = bytes(64 << 20)  # more than sockets and buffers take from a server whos
 
 @pytest.fixture
 async def site(monkeypatch):
-    """Returns a function that opens a connection; the server has small limits."""
+    """A runner with small limits; `group` and `streams` are what its events tell of, `clients` whoever connected."""
     monkeypatch.setattr(server, "CONNECTIONS_MAX", 10)
     monkeypatch.setattr(server, "IDLE_SECONDS_MAX", 0.5)
     monkeypatch.setattr(server, "STOP_SECONDS_MAX", 0.3)
